@@ -1,0 +1,189 @@
+"""`python -m data_prep`: read, check, analyse, group, split, fill, check again, write.
+
+    python -m data_prep                                                    # embedded faces
+    python -m data_prep --source kaggle --input training.zip               # the Kaggle set
+
+Writes arrays and a manifest to data/prepared/NAME and the data analysis to results/NAME/data.
+"""
+
+import argparse
+import datetime
+import platform
+import shlex
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import missing
+from data_prep.checks import check_prepared, check_raw
+from data_prep.download import BY_HAND, download_kaggle
+from data_prep.duplicates import group_duplicates
+from data_prep.faceset import DataError, FaceSet
+from data_prep.prepared import Split, write
+from data_prep.schema import IBUG68, KAGGLE15
+from data_prep.sources import Source
+from data_prep.split import split_by_group
+
+RAW = Path("data/raw")
+SOURCES = ("synthetic", "kaggle", "youtube68", "pts")
+SYNTHETIC_FACES = 7049  # as many as the Kaggle training set has
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    try:
+        prepare(args)
+    except (DataError, OSError) as error:
+        print(f"data_prep: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep",
+        description="Read faces with keypoints, check and analyse them, split them 80/10/10, fill missing "
+        "points, and write arrays for training.",
+        epilog="examples: python -m data_prep | "
+        "python -m data_prep --source kaggle --input training.zip --missing none --output data/prepared/k",
+    )
+    parser.add_argument("--source", choices=SOURCES, help="default: kaggle where data/raw/ has it, else synthetic")
+    parser.add_argument("--input", type=Path, help="file or folder to read (synthetic needs none)")
+    parser.add_argument("--output", type=Path, help="default: data/prepared/<source>")
+    parser.add_argument("--missing", choices=list(missing.TREATMENTS), default="ffill",
+                        help="; ".join(f"{k}: {v}" for k, v in missing.TREATMENTS.items()) + " (default: ffill)")  # fmt: skip
+    parser.add_argument("--schema", choices=("15", "68"), help="points of youtube68, pts, synthetic (default: what the source has, 15 for synthetic)")  # fmt: skip
+    parser.add_argument("--count", type=int, default=SYNTHETIC_FACES, help="faces to sample (synthetic only; default: %(default)s)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the split and of sampled faces (default: 0)")
+    parser.add_argument("--skip-bad-rows", action="store_true", help="leave rows that cannot be used out, name and count them")  # fmt: skip
+    parser.add_argument("--results", type=Path, help="where the data analysis goes (default: results/<name>/data)")
+    parser.add_argument("--no-analysis", action="store_true", help="write no pictures and tables about the data")
+    args = parser.parse_args(argv)
+    if args.seed < 0 or args.count < 10:
+        parser.error("--seed must be 0 or more and --count at least 10")
+    if args.source == "kaggle" and args.schema == "68":
+        parser.error("--source kaggle has 15 points; --schema 68 needs youtube68, pts or synthetic")
+    args.command = shlex.join(["python", "-m", "data_prep", *(sys.argv[1:] if argv is None else argv)])
+    return args
+
+
+def prepare(args: argparse.Namespace) -> None:
+    kind, path = choose_source(args)
+    source = read_source(kind, path, args)
+    faces = source.faces
+    groups = group_duplicates(faces)
+    checks = check_raw(faces, groups, source.skipped)
+    for problem in source.skipped:
+        print(f"left out: {problem}", file=sys.stderr)
+
+    rows = split_by_group(groups, faces.sources, args.seed)
+    splits = fill_splits(faces, groups, rows, args.missing)
+    checks += check_prepared(splits, len(faces), args.missing)
+
+    output = args.output or Path("data/prepared") / (kind if args.missing == "ffill" else f"{kind}-{args.missing}")
+    # data/prepared/kaggle-none and data/prepared/kaggle are one data set under two treatments: same name
+    name = output.name.removesuffix(f"-{args.missing}")
+    manifest = describe(args, name, kind, path, source, splits)
+    manifest["mean_face"] = missing.mean_face(faces.keypoints[rows["train"]]).round(4).tolist()
+    write(output, splits, manifest)
+    print(f"{output}: " + ", ".join(f"{len(split)} {name}" for name, split in splits.items()) + " faces")
+
+    if not args.no_analysis:
+        from data_prep.explore import explore  # matplotlib takes half a second to import
+
+        results = args.results or Path("results") / name / "data"
+        explore(results, faces, splits, checks, embedded=kind == "synthetic")
+        print(f"{results}: data analysis")
+    failed = [check for check in checks if check.passed is False and check.stage == "prepared"]
+    for check in failed:
+        print(f"check failed: {check.name}: found {check.found}, expected {check.expected}", file=sys.stderr)
+
+
+def choose_source(args: argparse.Namespace) -> tuple[str, Path | None]:
+    """Which source, and the path to read (None: embedded faces)."""
+    if args.source == "synthetic":
+        return "synthetic", None
+    if args.source in ("youtube68", "pts"):
+        if args.input is None:
+            raise DataError(f"--source {args.source} needs --input PATH")
+        return args.source, args.input
+    if args.input is not None:
+        return "kaggle", args.input
+    if RAW.is_dir() and any(RAW.iterdir()):
+        return "kaggle", RAW
+    if args.source == "kaggle":
+        return "kaggle", download_kaggle()
+    print(f"no --source and nothing in {RAW}/: using the embedded faces (for the Kaggle set, {BY_HAND})")
+    return "synthetic", None
+
+
+def read_source(kind: str, path: Path | None, args: argparse.Namespace) -> Source:
+    schema = {"15": KAGGLE15, "68": IBUG68, None: KAGGLE15 if kind == "synthetic" else IBUG68}[args.schema]
+    if kind == "synthetic":
+        from data_prep.synthetic import sampler
+        from data_prep.sources import sha256_of
+
+        faces = sampler.sample(args.count, args.seed, schema=schema)
+        return Source(faces=faces, sha256=sha256_of([sampler.MODEL]))
+    if kind == "kaggle":
+        from data_prep.sources import kaggle
+
+        return kaggle.read(path, skip_bad_rows=args.skip_bad_rows)
+    if kind == "youtube68":
+        from data_prep.sources import youtube_faces
+
+        return youtube_faces.read(path, schema=schema, skip_bad_rows=args.skip_bad_rows)
+    from data_prep.sources import pts_folder
+
+    return pts_folder.read(path, schema=schema, skip_bad_rows=args.skip_bad_rows)
+
+
+def fill_splits(faces: FaceSet, groups: np.ndarray, rows: dict[str, np.ndarray], treatment: str) -> dict[str, Split]:
+    """Apply the treatment: train rows teach it, `drop` thins train and validation, test stays whole."""
+    train = faces.keypoints[rows["train"]]
+    splits = {}
+    for name, positions in rows.items():
+        truth = faces.keypoints[positions]
+        train_filled, filled = missing.fill(treatment, train, rows["train"], truth, positions)
+        keep = missing.kept(treatment, truth) if name != "test" else np.ones(len(truth), dtype=bool)
+        if not keep.any():
+            raise DataError(f"--missing {treatment} leaves no face in {name}: none has all its points labelled")
+        part = faces.take(positions[keep])
+        splits[name] = Split(
+            images=part.images,
+            keypoints=part.keypoints,
+            filled=(train_filled if name == "train" else filled)[keep],
+            observed=part.observed,
+            groups=groups[positions[keep]],
+            ids=part.ids,
+            sources=part.sources,
+        )
+    return splits
+
+
+def describe(
+    args: argparse.Namespace, name: str, kind: str, path: Path | None, source: Source, splits: dict[str, Split]
+) -> dict:
+    """The manifest: where the arrays come from and what was done to them."""
+    faces = source.faces
+    return {
+        "name": name,
+        "source": {"kind": kind, "path": None if path is None else str(path), "sha256": source.sha256},
+        "schema": {"name": faces.schema.name, "points": list(faces.schema.points)},
+        "image_size": list(faces.images.shape[1:]),
+        "treatment": args.missing,
+        "seed": args.seed,
+        "faces": {name: len(split) for name, split in splits.items()},
+        "complete_faces": {name: int(split.observed.all(axis=1).sum()) for name, split in splits.items()},
+        "labelled_points": {name: int(split.observed.sum()) for name, split in splits.items()},
+        "skipped": list(source.skipped),
+        "command": args.command,
+        "versions": {"python": platform.python_version(), "numpy": version("numpy")},
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The prepared data set on disk: plain arrays per split and a manifest. Written once, read by all the rest."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.faceset import DataError
+from data_prep.schema import SCHEMAS, Schema
+from data_prep.split import SPLITS
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a prepared data set; arrays are memory-mapped.
+
+    images uint8 [N, H, W]; keypoints float32 [N, K, 2] true labels in pixels, NaN where unlabelled; filled
+    float32 [N, K, 2] the labels after treatment, which training and validation loss use; observed bool [N, K];
+    groups, ids, sources [N]. Coordinates as in `data_prep.faceset.FaceSet`.
+    """
+
+    images: np.ndarray
+    keypoints: np.ndarray
+    filled: np.ndarray
+    observed: np.ndarray
+    groups: np.ndarray
+    ids: np.ndarray
+    sources: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set. `manifest` is the content of manifest.json."""
+
+    folder: Path
+    manifest: dict
+    train: Split
+    val: Split
+    test: Split
+
+    @property
+    def name(self) -> str:
+        return self.manifest["name"]
+
+    @property
+    def schema(self) -> Schema:
+        return SCHEMAS[self.manifest["schema"]["name"]]
+
+
+def load(folder: Path) -> Prepared:
+    """Open what `python -m data_prep` wrote. Raises DataError naming what is missing."""
+    folder = Path(folder)
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        splits = {
+            split: Split(
+                **{
+                    name: np.load(folder / f"{split}_{name}.npy", mmap_mode="r", allow_pickle=False)
+                    for name in Split.__dataclass_fields__
+                }
+            )
+            for split in SPLITS
+        }
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder} is not a prepared data set ({Path(error.filename).name} is missing); "
+            f"make it with: python -m data_prep --output {folder}"
+        ) from error
+    except (ValueError, NotADirectoryError) as error:
+        raise DataError(f"{folder} holds a damaged data set ({error}); make it again") from error
+    return Prepared(folder=folder, manifest=manifest, **splits)
+
+
+def write(folder: Path, splits: dict[str, Split], manifest: dict) -> None:
+    """Write arrays and manifest, replacing the folder at once when everything is on disk."""
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise DataError(f"{folder} exists and is not a prepared data set; name another --output")
+    aside = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for split, arrays in splits.items():
+        for name in Split.__dataclass_fields__:
+            np.save(aside / f"{split}_{name}.npy", getattr(arrays, name), allow_pickle=False)
+    (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)

@@ -1,0 +1,33 @@
+"""Where faces come from: one module per file format, each with `read(path, ...) -> Source`."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.faceset import FaceSet
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a reader returns.
+
+    faces: everything usable, in file order. `groups` holds what the format itself tells (a person, where file
+        names name one), else a group per face; equal pixels are grouped later, in `data_prep.duplicates`.
+    sha256: of the file that was read, see `sha256_of`.
+    skipped: one line for each row or file left out: which one and why.
+    """
+
+    faces: FaceSet
+    sha256: str
+    skipped: tuple[str, ...] = ()
+
+
+def sha256_of(paths: Iterable[Path]) -> str:
+    """Hash of one file's bytes; of several: of their names and hashes, in the order given."""
+    paths = list(paths)
+    digests = [hashlib.file_digest(open(path, "rb"), "sha256").hexdigest() for path in paths]
+    if len(paths) == 1:
+        return digests[0]
+    listing = "\n".join(f"{path.name} {digest}" for path, digest in zip(paths, digests, strict=True))
+    return hashlib.sha256(listing.encode()).hexdigest()

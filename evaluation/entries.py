@@ -1,0 +1,159 @@
+"""What stands in a table: a run, or the mean face as baseline, in one form and one frame.
+
+Tables and plots see entries only, so a further baseline is one more function here that returns an `Entry`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from data_prep.schema import Schema
+from evaluation import metrics
+from models.runs import Predictions, Run
+
+MEAN_FACE = "mean_face"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """N faces of one split, in pixels at 96x96, whatever the size of the images.
+
+    ids, groups, sources: [N], as in `data_prep.faceset.FaceSet`.
+    predicted, truth: float64 [N, K, 2]; truth is NaN where unlabelled.
+    errors: float64 [N, K, 2], predicted minus truth; NaN where unlabelled.
+    filled_errors: the same with filled values taken for truth; None where the treatment filled nothing.
+    """
+
+    ids: np.ndarray
+    groups: np.ndarray
+    sources: np.ndarray
+    predicted: np.ndarray
+    truth: np.ndarray
+    errors: np.ndarray
+    filled_errors: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the table. `config` is empty and `history` None for a baseline, which nobody trained."""
+
+    name: str
+    model: str
+    data: str
+    schema: Schema
+    val: Scored
+    test: Scored
+    config: dict = field(default_factory=dict)
+    history: dict[str, list[float]] | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.history is None
+
+    @property
+    def recipe(self) -> str:
+        return "" if self.is_baseline else self.config["recipe"]["name"]
+
+    @property
+    def variant(self) -> str:
+        """What distinguishes runs of one model apart from the seed: `quick, ffill`."""
+        if self.is_baseline:
+            return ""
+        trained_on = self.config.get("trained_on", self.data)
+        elsewhere = [] if trained_on == self.data else [f"from {trained_on}"]
+        return ", ".join([self.recipe, self.config["treatment"], *elsewhere])
+
+    @property
+    def label(self) -> str:
+        """For legends: `v1 (quick, ffill)`; seeds share one label."""
+        return f"{self.model} ({self.variant})" if self.variant else self.model.replace("_", " ")
+
+
+def from_run(run: Run) -> Entry:
+    """A finished run as an entry."""
+    size = run.config["image_size"]
+    return Entry(
+        name=run.name,
+        model=run.config["model"],
+        data=run.config["data"],
+        schema=run.schema,
+        val=_scored(run.val, size),
+        test=_scored(run.test, size),
+        config=run.config,
+        history=run.history,
+    )
+
+
+def mean_face(runs: list[Run]) -> Entry:
+    """The baseline that predicts the mean of the training labels for every face, scored on the same points.
+
+    Treatments that drop rows have another mean; the one from the most training faces of this data set stands.
+    """
+    own = [run for run in runs if run.config.get("trained_on", run.config["data"]) == run.config["data"]]
+    run = min(own or runs, key=lambda r: (-(r.config.get("train_faces") or 0), r.name))
+    size = run.config["image_size"]
+    points = _to_reference(np.array(run.config["mean_face"], dtype=np.float64), size)
+
+    def scored(predictions: Predictions) -> Scored:
+        truth = _to_reference(predictions.truth, size)
+        predicted = np.broadcast_to(points, truth.shape).copy()
+        # A point that no training face carries has no mean: it cannot be predicted, so it is not scored.
+        errors = metrics.keypoint_errors(
+            np.nan_to_num(predicted), np.where(np.isnan(predicted), np.nan, truth)
+        )
+        return Scored(predictions.ids, predictions.groups, predictions.sources, predicted, truth, errors)
+
+    return Entry(
+        name=MEAN_FACE,
+        model=MEAN_FACE,
+        data=run.config["data"],
+        schema=run.schema,
+        val=scored(run.val),
+        test=scored(run.test),
+    )
+
+
+def by_label(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Runs that differ in the seed only, under their common label; the best by validation RMSE first."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in sorted(entries, key=_val_rmse):
+        groups.setdefault(entry.label, []).append(entry)
+    return groups
+
+
+def main_entries(entries: Iterable[Entry], limit: int) -> list[Entry]:
+    """The best run of each model, at most `limit` of them, for plots that show single runs.
+
+    Chosen by validation, never by test: a picture of the luckiest test score would be a picture of luck.
+    """
+    best: dict[str, Entry] = {}
+    for entry in sorted((e for e in entries if not e.is_baseline), key=_val_rmse):
+        best.setdefault(entry.model, entry)
+    return list(best.values())[:limit]
+
+
+def _val_rmse(entry: Entry) -> tuple[float, str]:
+    rmse = metrics.rmse_px(entry.val.errors)
+    return (np.inf if np.isnan(rmse) else rmse, entry.name)
+
+
+def _scored(predictions: Predictions, size: list[int]) -> Scored:
+    errors = metrics.scaled_to_reference(predictions.error, size)
+    labelled = predictions.observed[..., None]
+    filled = bool((~np.isnan(errors).any(axis=-1) & ~predictions.observed).any())
+    return Scored(
+        ids=predictions.ids,
+        groups=predictions.groups,
+        sources=predictions.sources,
+        predicted=_to_reference(predictions.predicted, size),
+        truth=_to_reference(predictions.truth, size),
+        # The stored errors, not predicted minus truth: they are the finer of the float16 values.
+        errors=np.where(labelled, errors, np.nan),
+        filled_errors=errors if filled else None,
+    )
+
+
+def _to_reference(points: np.ndarray, size: list[int]) -> np.ndarray:
+    """Positions [..., 2] in images of `size` to 96x96; (0, 0) is a pixel's centre, hence the half pixels."""
+    return metrics.scaled_to_reference(points + 0.5, size) - 0.5

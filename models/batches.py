@@ -1,0 +1,36 @@
+"""Batches for training, as NumPy arrays, so that any Keras backend takes them."""
+
+import keras
+import numpy as np
+
+
+class Batches(keras.utils.PyDataset):
+    """Images uint8 [B, H, W] and labels float32 [B, K, 2] in pixels, in a new order each epoch.
+
+    The order depends on the seed and the epoch alone. Without a seed rows come in file order.
+    """
+
+    def __init__(self, images, keypoints, batch_size: int, seed: int | None = None):
+        super().__init__()
+        self.images = np.asarray(images)  # one copy in memory: random access to the mapped file is slower
+        self.keypoints = np.asarray(keypoints)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self._shuffle()
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+    def __getitem__(self, index: int):
+        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        return self.images[rows], self.keypoints[rows]
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        self.order = np.arange(len(self.images))
+        if self.seed is not None:
+            np.random.default_rng([self.seed, self.epoch]).shuffle(self.order)

@@ -1,0 +1,26 @@
+"""The model's boundary: gray values in, pixels out. Between the two, network units, and nowhere else.
+
+Both ends are made of Keras' own layers, so a saved model loads anywhere without this project's code.
+"""
+
+from keras import Input, layers
+
+
+def gray_input(image_size):
+    """Input for gray images [B, H, W] in 0-255. Returns it and the network's input [B, H, W, 1] in -1 to 1."""
+    images = Input(image_size, name="images")
+    x = layers.Reshape((*image_size, 1), name="channel")(images)
+    return images, layers.Rescaling(1 / 127.5, offset=-1.0, name="gray_to_unit")(x)
+
+
+def keypoint_output(x, image_size, mean_face):
+    """Dense output for keypoints [B, K, 2] in pixels: mean face + (width / 10) * network output, in float32.
+
+    x: [B, F] features. mean_face: [K][2] pixels, the training set's, so that zero is the mean face and the
+    network only has to learn how a face departs from it. Float32 whatever the policy: bfloat16 would round
+    pixels to steps of 0.25 to 0.5.
+    """
+    x = layers.Dense(2 * len(mean_face), dtype="float32", name="outputs")(x)
+    x = layers.Reshape((len(mean_face), 2), dtype="float32", name="points")(x)
+    offset = [[float(value) for value in point] for point in mean_face]
+    return layers.Rescaling(image_size[1] / 10, offset=offset, dtype="float32", name="keypoints")(x)

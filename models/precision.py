@@ -1,0 +1,30 @@
+"""Number formats for training: float32, or bfloat16 arithmetic on float32 weights where the machine gains."""
+
+from pathlib import Path
+
+PRECISIONS = ("float32", "mixed_bfloat16", "auto")
+
+
+def resolve(precision: str) -> str:
+    """The Keras policy for a `--precision` choice.
+
+    auto picks mixed_bfloat16 where the hardware multiplies bfloat16 natively: a CPU with AVX512-BF16 or AMX
+    under TensorFlow (elsewhere it is emulated, and slower than float32), or a GPU or TPU.
+    """
+    if precision != "auto":
+        return precision
+    import keras
+
+    if keras.distribution.list_devices("gpu") or keras.distribution.list_devices("tpu"):
+        return "mixed_bfloat16"
+    native = cpu_has_bfloat16() and keras.backend.backend() == "tensorflow"
+    return "mixed_bfloat16" if native else "float32"
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether Linux lists bfloat16 instructions for this CPU; False where that cannot be told."""
+    try:
+        words = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return "avx512_bf16" in words or "amx_bf16" in words

@@ -1,0 +1,58 @@
+"""Training recipes: everything that shapes a training besides the network, the data and the seed."""
+
+from dataclasses import asdict, dataclass, replace
+
+from data_prep.faceset import DataError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train. Saved with every run; a new recipe is an entry in `RECIPES`."""
+
+    name: str
+    epochs: int  # at most; early stopping may end sooner
+    batch_size: int
+    learning_rate: float  # of Adam; the peak where a schedule is named
+    loss: str = "mse"  # over labelled coordinates, in px^2
+    schedule: str = "constant"  # or "cosine": linear warm-up over 5 % of the steps, then down to zero
+    patience: int | None = None  # epochs without a better validation loss before stopping; None: never
+    min_delta: float = 0.0  # px^2 that count as better
+    restore_best: bool = True  # end with the weights of the best validation epoch
+
+    def __post_init__(self):
+        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
+            raise DataError(
+                f"recipe {self.name}: epochs and batch size must be 1 or more and the learning rate above 0"
+            )
+        for field, accepted in (("loss", LOSSES), ("schedule", SCHEDULES)):
+            if getattr(self, field) not in accepted:
+                raise DataError(f"unknown {field} {getattr(self, field)!r}; accepted: {', '.join(accepted)}")
+
+    def with_changes(self, **changes) -> "Recipe":
+        """This recipe with the changes that are not None; a changed recipe is named `<name>*`."""
+        changes = {k: v for k, v in changes.items() if v is not None and v != getattr(self, k)}
+        return replace(self, name=self.name + "*", **changes) if changes else self
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+LOSSES = ("mse",)
+SCHEDULES = ("constant", "cosine")
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        # The original study's: long, with a small constant step.
+        Recipe("reference", epochs=200, batch_size=32, learning_rate=1e-5, patience=20),
+        # A sound comparison in minutes: a hundred times the step, decayed, the same fixed length for all.
+        Recipe("quick", epochs=20, batch_size=64, learning_rate=1e-3, schedule="cosine"),
+    )
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """Raises DataError naming the known recipes for an unknown name."""
+    if name not in RECIPES:
+        raise DataError(f"unknown recipe {name!r}; accepted: {', '.join(RECIPES)}")
+    return RECIPES[name]

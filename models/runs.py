@@ -1,0 +1,135 @@
+"""A run on disk: what a training leaves behind, and the light record of it that is committed.
+
+A run folder `runs/<data>/<run>/` holds the files of a record plus heavy ones (`model.keras`, `summary.txt`,
+`loss.png`, `predictions_test.csv`). A record `results/<data>/runs/<run>/` holds only
+
+    config.json      everything that shaped the run
+    history.csv      a row per epoch
+    predictions.npz  predictions on validation and test faces with their errors
+
+so every table can be made again without training, without the data and without the model. This module needs
+neither TensorFlow nor Keras.
+"""
+
+import csv
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.faceset import DataError
+from data_prep.schema import SCHEMAS, Schema
+
+RECORD_FILES = ("config.json", "history.csv", "predictions.npz")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions for the N faces of one split, and how far they are from the labels.
+
+    ids, groups, sources: [N], as in `data_prep.faceset.FaceSet`.
+    predicted: float32 [N, K, 2] in pixels.
+    error: float32 [N, K, 2], predicted minus label in pixels; the label is the true one where `observed`, else
+        the value that the treatment of missing points filled in (NaN where it fills nothing).
+    observed: bool [N, K], the truly labelled points.
+    """
+
+    ids: np.ndarray
+    groups: np.ndarray
+    sources: np.ndarray
+    predicted: np.ndarray
+    error: np.ndarray
+    observed: np.ndarray
+
+    @property
+    def filled(self) -> np.ndarray:
+        """float32 [N, K, 2]: the labels after treatment, in pixels (NaN where none)."""
+        return self.predicted - self.error
+
+    @property
+    def truth(self) -> np.ndarray:
+        """float32 [N, K, 2]: the true labels in pixels (NaN where unlabelled)."""
+        return np.where(self.observed[..., None], self.filled, np.nan)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read from its folder or its record. `history`: column name -> list of floats per epoch."""
+
+    folder: Path
+    config: dict
+    history: dict[str, list[float]]
+    val: Predictions
+    test: Predictions
+
+    @property
+    def name(self) -> str:
+        return self.config["run"]
+
+    @property
+    def schema(self) -> Schema:
+        return SCHEMAS[self.config["schema"]]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder or a light record. Raises DataError naming the file that is missing or unreadable."""
+    folder = Path(folder)
+    for name in RECORD_FILES:
+        if not (folder / name).is_file():
+            raise DataError(f"{folder} is not a finished run: {name} is missing")
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        with open(folder / "history.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        history = {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+        with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
+            splits = {
+                split: Predictions(
+                    **{name: _widened(arrays[f"{split}_{name}"]) for name in Predictions.__dataclass_fields__}
+                )
+                for split in ("val", "test")
+            }
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder} holds a damaged run record: {error}") from error
+    return Run(folder=folder, config=config, history=history, **splits)
+
+
+def write_record(folder: Path, config: dict, history: dict[str, list[float]], **splits: Predictions) -> None:
+    """Write the three files of a record into an existing folder.
+
+    Coordinates are stored as float16: errors below 8 px are exact to 0.004 px, predictions to 0.03 px.
+    """
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    with open(folder / "history.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(history)
+        writer.writerows(zip(*history.values(), strict=True))
+    arrays = {
+        f"{split}_{name}": _narrowed(getattr(predictions, name))
+        for split, predictions in splits.items()
+        for name in Predictions.__dataclass_fields__
+    }
+    np.savez_compressed(folder / "predictions.npz", **arrays)
+
+
+def copy_record(run: Run, destination: Path) -> None:
+    """Copy a run's light record to `destination` (replacing an older one); no-op when it is already there."""
+    if run.folder.resolve() == destination.resolve():
+        return
+    aside = destination.with_name(destination.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for name in RECORD_FILES:
+        shutil.copyfile(run.folder / name, aside / name)
+    shutil.rmtree(destination, ignore_errors=True)
+    aside.rename(destination)
+
+
+def _narrowed(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float16) if array.dtype == np.float32 else array
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype == np.float16 else array

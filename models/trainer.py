@@ -1,0 +1,308 @@
+"""Train one network on one prepared data set and write its run folder.
+
+Every `python -m models.<name>` is `main("<name>")` of this module.
+"""
+
+import argparse
+import csv
+import datetime
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.faceset import DataError
+from data_prep.missing import mean_face
+from data_prep.prepared import Prepared, Split, load
+from models.precision import PRECISIONS
+from models.recipe import RECIPES, Recipe, get_recipe
+from models.runs import RECORD_FILES, Predictions, write_record
+
+PREDICT_BATCH = 256
+
+
+def main(model: str, argv: list[str] | None = None) -> int:
+    args = parse_arguments(model, argv)
+    try:
+        data = load(args.data)
+        recipe = get_recipe(args.recipe).with_changes(
+            epochs=args.epochs, batch_size=args.batch_size, learning_rate=args.learning_rate
+        )
+        output = args.output or default_folder(data, model, recipe, args.seed)
+        if all((output / name).is_file() for name in RECORD_FILES) and not args.overwrite:
+            print(f"{output} is a finished run (--overwrite trains it again)")
+            return 0
+        if output.exists() and any(output.iterdir()) and not (output / "config.json").is_file():
+            raise DataError(f"{output} exists and is not a run; name another --output")
+        train(model, data, recipe, args.seed, args.precision, output, args.command, args.tensorboard)
+    except (DataError, OSError) as error:
+        print(f"models.{model}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"models.{model}: stopped; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse_arguments(model: str, argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m models.{model}",
+        description=f"Train the network {model} on a prepared data set and write its run folder.",
+    )
+    parser.add_argument("--data", type=Path, default=Path("data/prepared/synthetic"), help="default: %(default)s")
+    parser.add_argument("--recipe", default="quick", help=f"{', '.join(RECIPES)} (default: quick)")
+    parser.add_argument("--epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--batch-size", type=int, help="default: the recipe's")
+    parser.add_argument("--learning-rate", type=float, help="default: the recipe's")
+    parser.add_argument("--seed", type=int, default=0, help="of initial weights, order and dropout (default: 0)")
+    parser.add_argument("--output", type=Path, help="default: runs/<data>/<model>-<recipe>-<treatment>-s<seed>")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto",
+                        help="auto: bfloat16 arithmetic where the hardware has it (default: auto)")  # fmt: skip
+    parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs to the run folder")
+    parser.add_argument("--overwrite", action="store_true", help="train again where a finished run stands")
+    args = parser.parse_args(argv)
+    if args.seed < 0:
+        parser.error("--seed must be 0 or more")
+    args.command = shlex.join(["python", "-m", f"models.{model}", *(sys.argv[1:] if argv is None else argv)])
+    return args
+
+
+def default_folder(data: Prepared, model: str, recipe: Recipe, seed: int) -> Path:
+    name = f"{model}-{recipe.name.replace('*', '_changed')}-{data.manifest['treatment']}-s{seed}"
+    return Path("runs") / data.name / name
+
+
+def train(
+    model: str, data: Prepared, recipe: Recipe, seed: int, precision: str, output: Path, command: str,
+    tensorboard: bool = False,
+) -> None:  # fmt: skip
+    """Train and write the run folder `output`, which appears only when everything in it is written."""
+    keras = import_keras()
+    from models.batches import Batches
+    from models.losses import MaskedMAE, masked_mse
+    from models.precision import resolve
+    from models.registry import get_builder
+
+    build, policy = get_builder(model), resolve(precision)
+    image_size, face = data.train.images.shape[1:], mean_face(data.train.keypoints)
+    if np.isnan(face).any():
+        raise DataError(f"{data.folder}: a keypoint has no label in any training row")
+
+    keras.utils.set_random_seed(seed)
+    keras.mixed_precision.set_global_policy(policy)
+    network = build(image_size, face)
+    batches = Batches(data.train.images, data.train.filled, recipe.batch_size, seed)
+    network.compile(
+        optimizer=keras.optimizers.Adam(learning_rate(keras, recipe, len(batches))),
+        loss=masked_mse,
+        metrics=[MaskedMAE()],
+        jit_compile=keras.backend.backend() == "jax",  # XLA on a CPU bypasses TensorFlow's fast kernels
+    )
+    aside = output.with_name(output.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    clock, stopping = EpochClock(keras), early_stopping(keras, recipe)
+    start, start_cpu = time.perf_counter(), time.process_time()
+    fitted = network.fit(
+        batches,
+        validation_data=Batches(data.val.images, data.val.filled, PREDICT_BATCH),
+        epochs=recipe.epochs,
+        callbacks=[clock.callback, stopping, *tensorboard_logs(keras, tensorboard, aside)],
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
+    history = {"epoch": [epoch + 1 for epoch in fitted.epoch], **fitted.history, **clock.columns}
+    if not np.isfinite(history["val_loss"]).any():
+        raise DataError(f"training diverged: no finite validation loss (learning rate {recipe.learning_rate})")
+
+    # What is saved and scored is a float32 network: a file saved under mixed precision stays so for its users.
+    keras.mixed_precision.set_global_policy("float32")
+    final = build(image_size, face)
+    final.set_weights(network.get_weights())
+
+    config = {
+        "run": output.name,
+        "data": data.name,
+        "data_source": data.manifest["source"],
+        "trained_on": data.name,
+        "split": {**data.manifest["faces"], "seed": data.manifest["seed"]},
+        "schema": data.schema.name,
+        "image_size": list(image_size),
+        "treatment": data.manifest["treatment"],
+        "model": model,
+        "recipe": recipe.as_dict(),
+        "seed": seed,
+        "precision": policy,
+        "mean_face": data.manifest["mean_face"],
+        "parameters": final.count_params(),
+        "train_faces": len(data.train),
+        "epochs": len(history["epoch"]),
+        "best_epoch": int(np.nanargmin(history["val_loss"])) + 1,
+        "train_seconds": round(seconds, 1),
+        "train_cpu_seconds": round(cpu_seconds, 1),
+        **provenance(keras, command),
+    }
+    write_run(aside, output, final, config, history, data)
+    print(f"{output}: {config['epochs']} epochs in {seconds:.0f} s, best validation loss at {config['best_epoch']}")
+
+
+def import_keras():
+    """Keras on the backend that KERAS_BACKEND names (default TensorFlow), without start-up chatter."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import keras
+
+    return keras
+
+
+def learning_rate(keras, recipe: Recipe, steps_per_epoch: int):
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    steps = recipe.epochs * steps_per_epoch
+    warmup = max(1, steps // 20)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), warmup_target=recipe.learning_rate, warmup_steps=warmup
+    )
+
+
+def early_stopping(keras, recipe: Recipe):
+    return keras.callbacks.EarlyStopping(
+        monitor="val_loss",
+        mode="min",
+        patience=recipe.epochs if recipe.patience is None else recipe.patience,
+        min_delta=recipe.min_delta,
+        restore_best_weights=recipe.restore_best,
+    )
+
+
+class EpochClock:
+    """A callback that notes each epoch's seconds and its final learning rate."""
+
+    def __init__(self, keras):
+        self.columns = {"learning_rate": [], "seconds": []}
+        started = [0.0]
+
+        def begin(epoch, logs=None):
+            started[0] = time.perf_counter()
+
+        def end(epoch, logs=None):
+            self.columns["seconds"].append(round(time.perf_counter() - started[0], 2))
+            rate = float(keras.ops.convert_to_numpy(self.callback.model.optimizer.learning_rate))
+            self.columns["learning_rate"].append(rate)
+
+        self.callback = keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end)
+
+
+def tensorboard_logs(keras, wanted: bool, folder: Path) -> list:
+    if not wanted:
+        return []
+    try:
+        return [keras.callbacks.TensorBoard(folder / "tensorboard")]
+    except ImportError as error:
+        raise DataError(f"--tensorboard needs TensorFlow and tensorboard installed ({error})") from error
+
+
+def provenance(keras, command: str) -> dict:
+    """Which code on which machine: commit, versions, CPU, cores."""
+    return {
+        "backend": keras.backend.backend(),
+        "versions": {name: found for name in ("keras", "tensorflow", "jax", "numpy") if (found := _version(name))},
+        "commit": _commit(),
+        "command": command,
+        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.system()},
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def predict(network, split: Split) -> Predictions:
+    """Predictions of a network for one split, and their errors against its labels after treatment."""
+    images = np.asarray(split.images)
+    parts = [
+        np.asarray(network.predict_on_batch(images[i : i + PREDICT_BATCH]), dtype=np.float32)
+        for i in range(0, len(images), PREDICT_BATCH)
+    ]
+    predicted = np.concatenate(parts)
+    return Predictions(
+        ids=np.asarray(split.ids),
+        groups=np.asarray(split.groups),
+        sources=np.asarray(split.sources),
+        predicted=predicted,
+        error=predicted - split.filled,
+        observed=np.asarray(split.observed),
+    )
+
+
+def write_run(aside: Path, output: Path, network, config: dict, history: dict, data: Prepared) -> None:
+    aside.mkdir(parents=True, exist_ok=True)
+    test = predict(network, data.test)
+    write_record(aside, config, history, val=predict(network, data.val), test=test)
+    network.save(aside / "model.keras")
+    with open(aside / "summary.txt", "w") as file:
+        network.summary(print_fn=lambda line: print(line, file=file), line_length=100)
+    write_prediction_table(aside / "predictions_test.csv", test, data)
+    plot_loss(aside / "loss.png", history, config)
+    shutil.rmtree(output, ignore_errors=True)
+    aside.rename(output)
+
+
+def write_prediction_table(path: Path, predictions: Predictions, data: Prepared) -> None:
+    """One row per face and keypoint: id, keypoint, truth (empty where unlabelled), prediction, observed."""
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "keypoint", "truth_x", "truth_y", "predicted_x", "predicted_y", "observed"])
+        for face, name in enumerate(predictions.ids):
+            for k, point in enumerate(data.schema.points):
+                seen = bool(predictions.observed[face, k])
+                truth = [f"{v:.3f}" for v in data.test.keypoints[face, k]] if seen else ["", ""]
+                predicted = [f"{v:.3f}" for v in predictions.predicted[face, k]]
+                writer.writerow([name, point, *truth, *predicted, int(seen)])
+
+
+def plot_loss(path: Path, history: dict, config: dict) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for name, label in (("loss", "training"), ("val_loss", "validation")):
+        axes.plot(history["epoch"], history[name], label=label)
+    axes.axvline(config["best_epoch"], color="0.7", linestyle=":", label="best epoch, kept")
+    axes.set(xlabel="epoch", ylabel="mean squared error, px²", yscale="log", title=config["run"])
+    axes.legend()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str:
+    """This code's commit, with `+changes` where files that git tracks differ from it; `unknown` without git."""
+    here = Path(__file__).resolve().parent.parent
+    try:
+        def git(*words):
+            return subprocess.run(("git", "-C", here, *words), capture_output=True, text=True, check=True).stdout
+
+        return git("rev-parse", "--short=12", "HEAD").strip() + (
+            "+changes" if git("status", "--porcelain", "--untracked-files=no", "--", "*.py") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,415 @@
+"""`python -m evaluation` from records to tables and pictures, on eight faces whose scores fit on paper."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from data_prep.faceset import DataError
+from data_prep.schema import KAGGLE15
+from evaluation import collect, entries, faces, plots, tables
+from evaluation.__main__ import main
+from models.runs import Predictions, read_run, write_record
+
+ROOT = Path(__file__).parents[1]
+N, K = 8, len(KAGGLE15)
+TABLES = ("performance.csv", "per_keypoint.csv", "by_source.csv")
+PLOTS = (
+    "learning_curves.png",
+    "error_per_keypoint.png",
+    "cumulative_error.png",
+    "truth_against_prediction.png",
+    "mean_face_errors.png",
+)
+
+
+def predictions(error=(3, 4), filled_error=None, ids=None, move=0.0):
+    """Eight faces: every point at (50, 50) on even faces and at (56, 58) on odd ones; point 3 of face 0 has
+    no label. Every prediction is off by `error`; the filled value of the missing point by `filled_error`."""
+    truth = np.full((N, K, 2), 50, np.float32) + move
+    truth[1::2] += (6, 8)
+    observed = np.ones((N, K), bool)
+    observed[0, 3] = False
+    errors = np.full((N, K, 2), error, np.float32)
+    errors[0, 3] = np.nan if filled_error is None else filled_error
+    return Predictions(
+        ids=np.arange(N) * 10 if ids is None else ids,
+        groups=np.arange(N) // 2,
+        sources=np.array([1] * 3 + [2] * 5),
+        predicted=truth + np.float32(error),
+        error=errors,
+        observed=observed,
+    )
+
+
+def make_run(folder, model="base", error=(3, 4), *, data="toy", test=None, filled_error=None, **changes):
+    """A finished run's record at `folder`, named like the folder."""
+    config = {
+        "run": folder.name,
+        "data": data,
+        "data_source": {"kind": "synthetic", "note": "a stand-in"},
+        "trained_on": data,
+        "split": {"train": 60, "val": 8, "test": 8, "seed": 0},
+        "model": model,
+        "recipe": {"name": "quick"},
+        "treatment": "none" if filled_error is None else "ffill",
+        "seed": 0,
+        "image_size": [96, 96],
+        "schema": "kaggle15",
+        "mean_face": [[50.0, 50.0]] * K,
+        "parameters": 1234,
+        "epochs": 3,
+        "best_epoch": 2,
+        "train_seconds": 12.34,
+        "train_faces": 60,
+        "precision": "float32",
+        "backend": "tensorflow",
+        "commit": "abc1234",
+        "command": f"python -m models.{model} --seed 0",
+    } | changes
+    history = {"epoch": [1, 2, 3], "loss": [9.0, 4.0, 2.0], "val_loss": [8.0, 4.0, 5.0]}
+    folder.mkdir(parents=True)
+    test = test or predictions(error, filled_error)
+    write_record(folder, config, history, val=predictions(error), test=test)
+    return folder
+
+
+def make_images(prepared, kind="synthetic", ids=None):
+    prepared.mkdir(parents=True)
+    np.save(prepared / "test_images.npy", np.random.default_rng(0).integers(0, 256, (N, 96, 96), np.uint8))
+    np.save(prepared / "test_ids.npy", np.arange(N) * 10 if ids is None else ids)
+    (prepared / "manifest.json").write_text(json.dumps({"source": {"kind": kind}}))
+
+
+def read_table(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def everything_under(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """For tests of what is written where: pictures are empty files, which takes no time."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **_: Path(path).touch())
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """The project folder after one evaluation of two runs: base is off by (3, 4), v1 by (0, 1)."""
+    folder = tmp_path_factory.mktemp("toy")
+    make_run(folder / "runs/toy/base-s0", filled_error=(30, 40))
+    make_run(folder / "runs/toy/v1-s0", "v1", (0, 1))
+    make_images(folder / "data/prepared/toy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main([]) == 0
+    return folder
+
+
+# --- numbers
+
+
+def test_performance_by_hand(toy):
+    rows = read_table(toy / "results/toy/performance.csv")
+    assert [row["run"] for row in rows] == ["v1-s0", "base-s0", "mean_face"]
+    v1, base, mean = rows
+    # 8 faces of 15 points less the one without a label
+    assert {row["points_scored"] for row in rows} == {"119"}
+    assert {row["faces"] for row in rows} == {"8"}
+    # v1: |0| and |1| at every point; sqrt(1 / 2); distance 1
+    assert (v1["mae_px"], v1["rmse_px"]) == ("0.5000", "0.7071")
+    assert (v1["within_1px_pct"], v1["val_rmse_px"]) == ("100.00", "0.7071")
+    # base: (3 + 4) / 2; sqrt((9 + 16) / 2); distance 5
+    assert (base["mae_px"], base["rmse_px"]) == ("3.5000", "3.5355")
+    assert (base["within_3px_pct"], base["within_5px_pct"]) == ("0.00", "100.00")
+    assert base["split"] == "60/8/8 seed 0"
+    assert (base["train_seconds"], base["parameters"]) == ("12.3", "1234")
+    assert base["command"] == "python -m models.base --seed 0"
+
+
+def test_mean_face_by_hand(toy):
+    mean = read_table(toy / "results/toy/performance.csv")[-1]
+    # It predicts (50, 50): right on 59 labelled points, off by (-6, -8) on the 60 of the odd faces.
+    assert float(mean["mae_px"]) == pytest.approx(60 * 14 / 238, abs=1e-4)
+    assert float(mean["rmse_px"]) == pytest.approx((60 * 100 / 238) ** 0.5, abs=1e-4)
+    assert float(mean["within_5px_pct"]) == pytest.approx(100 * 59 / 119, abs=0.01)
+    assert mean["within_10px_pct"] == "100.00"
+    assert (mean["recipe"], mean["treatment"], mean["parameters"], mean["mae_px_with_filled"]) == ("",) * 4
+
+
+def test_filled_values_count_in_their_own_columns_only(toy):
+    v1, base, _ = read_table(toy / "results/toy/performance.csv")
+    # base: 119 points off by (3, 4) and the filled one off by (30, 40), a distance of 50
+    assert base["points_scored_with_filled"] == "120"
+    assert float(base["mae_px_with_filled"]) == pytest.approx((119 * 7 + 70) / 240, abs=1e-4)
+    assert float(base["rmse_px_with_filled"]) == pytest.approx(((119 * 25 + 2500) / 240) ** 0.5, abs=1e-4)
+    assert float(base["within_15px_with_filled_pct"]) == pytest.approx(100 * 119 / 120, abs=0.01)
+    # v1's treatment filled nothing
+    assert {value for name, value in v1.items() if "with_filled" in name} == {""}
+
+
+def test_per_keypoint_and_by_source_by_hand(toy):
+    rows = {(r["run"], r["keypoint"]): r for r in read_table(toy / "results/toy/per_keypoint.csv")}
+    assert len(rows) == 3 * K
+    point = rows["base-s0", KAGGLE15.points[3]]
+    assert (point["points_scored"], point["rmse_px"], point["median_distance_px"]) == (
+        "7",
+        "3.5355",
+        "5.0000",
+    )
+    assert [point[f"{name}_px"] for name in ("bias_x", "bias_y", "spread_x")] == [
+        "3.0000",
+        "4.0000",
+        "0.0000",
+    ]
+    rows = {(r["run"], r["label_source"]): r for r in read_table(toy / "results/toy/by_source.csv")}
+    assert [rows["v1-s0", s]["points_scored"] for s in "12"] == ["44", "75"]
+    # Source 1 holds faces 0, 1, 2, of which one is odd: 15 of 44 points are off by (-6, -8).
+    mean = rows["mean_face", "1"]
+    assert float(mean["rmse_px"]) == pytest.approx((15 * 100 / 88) ** 0.5, abs=1e-4)
+
+
+def test_every_column_is_explained(toy):
+    text = (ROOT / "results/README.md").read_text()
+    explained = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| (`[^|]*)\|", text, flags=re.M))))
+    for name in TABLES:
+        columns = set(read_table(toy / "results/toy" / name)[0])
+        assert columns <= explained, f"{name}: {columns - explained} not explained"
+
+
+def test_errors_at_another_image_size_are_scaled_to_96(tmp_path):
+    run = read_run(make_run(tmp_path / "base-s0", image_size=[192, 192]))
+    entry = entries.from_run(run)
+    # Off by (3, 4) at 192 is (1.5, 2) at 96. The mean face moves by half-pixels: (50 + 0.5) / 2 - 0.5.
+    assert tables.performance([entry])[0]["mae_px"] == pytest.approx(1.75)
+    assert entries.mean_face([run]).test.predicted[0, 0] == pytest.approx(24.75)
+
+
+def test_main_runs_are_chosen_by_validation_not_by_test(tmp_path):
+    folders = [
+        make_run(tmp_path / "base-s0", error=(0, 2), test=predictions((0, 1))),
+        make_run(tmp_path / "base-s1", error=(0, 1), test=predictions((0, 2)), seed=1),
+    ]
+    chosen = entries.main_entries([entries.from_run(read_run(f)) for f in folders], 4)
+    assert [entry.name for entry in chosen] == ["base-s1"]
+
+
+# --- pictures
+
+
+@pytest.mark.parametrize("name", [*PLOTS, "sample_faces_base.png", "sample_faces_v1.png"])
+def test_pictures_decode_and_show_something(toy, name):
+    pixels = matplotlib.image.imread(toy / "results/toy" / name)[..., :3]
+    assert min(pixels.shape[:2]) > 300
+    assert len(np.unique(pixels @ [1, 256, 65536])) > 50
+    assert 0.005 < (pixels.min(axis=-1) < 0.9).mean() < 0.95
+
+
+def test_faces_from_outside_go_where_git_ignores_them(here, undrawn, capsys):
+    make_run(here / "runs/toy/base-s0")
+    make_images(here / "data/prepared/toy", kind="kaggle")
+    assert main([]) == 0
+    assert [p.name for p in (here / "results/toy").rglob("sample_faces*")] == ["sample_faces_base.png"]
+    assert (here / "results/toy/faces/sample_faces_base.png").is_file()
+    assert "1 run(s) on 8 test faces, synthetic, a stand-in" in capsys.readouterr().out
+
+
+def test_images_of_other_faces_are_not_drawn(tmp_path):
+    ids = np.arange(N)
+    assert faces.load_images(tmp_path, ids) == (None, f"{tmp_path / 'test_images.npy'} is absent")
+    make_images(tmp_path / "other", ids=ids + 1)
+    images, why_not = faces.load_images(tmp_path / "other", ids)
+    assert images is None
+    assert "other test faces" in why_not
+
+
+def test_picked_faces_by_hand():
+    errors = np.array([5.0, 1.0, np.nan, 2.0, 4.0, 3.0])
+    groups = np.array([0, 1, 2, 1, 3, 4])
+    # Best to worst 1, 3, 5, 4, 0; face 2 has no label. Face 3 is of face 1's group: never beside it.
+    picked = faces.pick_faces(errors, groups, count=2)
+    assert picked == {"best": [1, 5], "median": [3, 5], "worst": [0, 4]}
+
+
+def test_many_runs_stay_within_the_limits_of_a_plot(tmp_path):
+    names = [f"model{i}" for i in range(11)]
+    folders = [make_run(tmp_path / f"{m}-s0", m, (0, 1 + i / 8)) for i, m in enumerate(names)]
+    many = [entries.from_run(read_run(f)) for f in folders]
+    ax = plots.error_per_keypoint(many).axes[0]
+    assert len(ax.lines) == plots.MOST_PER_KEYPOINT
+    assert "6 of 11" in ax.get_title()
+    assert len(plots.truth_against_prediction(many).axes) == 2 * plots.MOST_PANELS
+    looks = plots.Looks(many)
+    assert len({(looks.colour(e), str(looks.line(e))) for e in many}) == 11
+
+
+# --- records
+
+
+def test_a_clone_with_records_alone_gives_the_same_files(toy, here):
+    shutil.copytree(toy / "results", here / "results")
+    shutil.copytree(toy / "data", here / "data")
+    before = everything_under(toy / "results")
+    assert main([]) == 0
+    assert everything_under(here / "results") == before
+
+
+def test_records_are_copied_and_hold_no_more_than_the_record(toy):
+    for name in ("base-s0", "v1-s0"):
+        files = everything_under(toy / "results/toy/runs" / name)
+        assert files == everything_under(toy / "runs/toy" / name)
+
+
+def test_a_fresh_run_replaces_its_record_and_joins_the_others(here, undrawn, capsys):
+    make_run(here / "results/toy/runs/base-s0")
+    make_run(here / "results/toy/runs/v1-s0", "v1", (0, 1))
+    make_run(here / "elsewhere/base-s0", error=(0, 0.5))
+    unfinished = make_run(here / "elsewhere/v2-s0")
+    (unfinished / "history.csv").unlink()
+    assert main(["--runs", "elsewhere", "--output", "results/toy"]) == 0
+    rows = read_table(here / "results/toy/performance.csv")
+    assert [(row["run"], row["mae_px"]) for row in rows[:2]] == [("base-s0", "0.2500"), ("v1-s0", "0.5000")]
+    assert read_run(here / "results/toy/runs/base-s0").test.error[1, 0].tolist() == [0, 0.5]
+    warnings = capsys.readouterr().err.splitlines()
+    assert warnings[0] == "warning: skipped: elsewhere/v2-s0 is not a finished run: history.csv is missing"
+    assert "1 unusable" in warnings[1]
+    assert not list(here.rglob("*.partial"))
+
+
+# --- refusals
+
+
+def refused(capsys, arguments):
+    """The one line of an evaluation that ends with exit code 2."""
+    assert main([str(a) for a in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize("name", ["config.json", "history.csv", "predictions.npz"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "empty"])
+def test_a_damaged_run_that_was_named_is_refused(here, capsys, name, damage):
+    path = make_run(here / "runs/toy/base-s0") / name
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
+    if (name, damage) == ("history.csv", "cut"):
+        path.write_bytes(content.replace(b"9.0", b"nine"))  # half a history would still be one
+    line = refused(capsys, ["--runs", "runs/toy/base-s0", "--output", "results/toy"])
+    assert "runs/toy/base-s0" in line
+    assert not (here / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": "kaggle16"}, "schema 'kaggle16' is none of kaggle15, ibug68"),
+        ({"schema": "ibug68"}, r"mean_face in config.json is not \[68, 2\]"),
+        ({"image_size": 96}, "image_size in config.json is 96"),
+        ({"run": "../../x"}, "not a plain folder name"),
+        ({"recipe": "quick"}, "recipe in config.json has no name"),
+        ({"test": predictions((np.nan, 0))}, "test predictions are not finite"),
+    ],
+)
+def test_runs_that_cannot_be_scored_are_refused(tmp_path, changes, message):
+    with pytest.raises(DataError, match=message):
+        collect.read(make_run(tmp_path / "base-s0", **changes))
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        (predictions(ids=np.arange(N) * 10 + 1), "8 of 8 ids differ"),
+        (predictions(move=0.5), "other labels on the test faces (up to 0.50 px apart)"),
+    ],
+)
+def test_runs_on_other_test_faces_are_refused_by_name(here, capsys, test, message):
+    make_run(here / "runs/toy/base-s0")
+    make_run(here / "runs/toy/base-s1", seed=1)
+    make_run(here / "runs/toy/a-s0", "a", test=test)
+    line = refused(capsys, ["--runs", "runs"])
+    assert "runs/toy/a-s0 does not belong in one table with the other 2 runs" in line
+    assert message in line
+    assert not (here / "results").exists()
+
+
+def test_rounding_in_the_record_is_no_other_test_set(tmp_path):
+    # Truth is stored as prediction minus error, each rounded to float16: on each run differently.
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0, 96, (N, K, 2)).astype(np.float32)
+    runs = []
+    for seed in range(2):
+        error = rng.normal(0, 12, (N, K, 2)).astype(np.float32)
+        like = predictions()
+        test = Predictions(like.ids, like.groups, like.sources, truth + error, error, np.ones((N, K), bool))
+        runs.append(read_run(make_run(tmp_path / f"base-s{seed}", test=test)))
+    assert np.abs(runs[0].test.truth - runs[1].test.truth).max() > 0.01
+    collect.check_one_table(runs)
+
+
+def test_runs_of_another_data_set_are_refused(here, capsys):
+    make_run(here / "results/toy/runs/base-s0")
+    make_run(here / "runs/other/v1-s0", "v1", data="other")
+    before = everything_under(here)
+    line = refused(capsys, ["--runs", "runs/other/v1-s0", "--output", "results/toy"])
+    assert "data other, not toy" in line or "data toy, not other" in line
+    assert everything_under(here) == before
+
+
+def test_two_different_runs_of_one_name_are_refused(here, capsys):
+    make_run(here / "a/base-s0")
+    make_run(here / "b/base-s0", commit="fffffff")
+    assert "two different runs are called base-s0: a/base-s0 and b/base-s0" in refused(
+        capsys, ["--runs", "a", "b"]
+    )
+
+
+def test_nothing_to_evaluate_is_said_in_one_line(here, capsys):
+    assert "no usable runs: nothing in runs/ and results/*/runs/" in refused(capsys, [])
+    assert "absent is not a folder" in refused(capsys, ["--runs", "absent"])
+    (here / "empty").mkdir()
+    assert "no runs in empty" in refused(capsys, ["--runs", "empty"])
+
+
+def test_a_failure_while_writing_leaves_the_old_files(here, monkeypatch, capsys):
+    make_run(here / "results/toy/runs/base-s0")
+    (here / "results/toy/performance.csv").write_text("old\n")
+    before = everything_under(here)
+
+    def full_disk(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full_disk)
+    assert "No space left" in refused(capsys, [])
+    assert everything_under(here) == before
+
+
+def test_neither_tensorflow_nor_keras_is_imported():
+    code = """if True:
+        import sys, evaluation.__main__
+        assert "matplotlib" not in sys.modules, "--help would pay for it"
+        import evaluation.faces, evaluation.plots, evaluation.tables
+        assert not {"tensorflow", "keras", "jax"} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
