@@ -122,8 +122,8 @@ def choose_source(args: argparse.Namespace) -> tuple[str, Path | None]:
 def read_source(kind: str, path: Path | None, args: argparse.Namespace) -> Source:
     schema = {"15": KAGGLE15, "68": IBUG68, None: KAGGLE15 if kind == "synthetic" else IBUG68}[args.schema]
     if kind == "synthetic":
-        from data_prep.synthetic import sampler
         from data_prep.sources import sha256_of
+        from data_prep.synthetic import sampler
 
         faces = sampler.sample(args.count, args.seed, schema=schema)
         return Source(faces=faces, sha256=sha256_of([sampler.MODEL]))

@@ -24,6 +24,7 @@ from data_prep.synthetic.photo import photographed
 SIZE = 96  # pixels a side of the pictures
 CHUNK = 256  # faces per random stream and matrix product
 LABEL_NOISE = 0.7  # px, Gaussian: by how much the labels of rows with the same picture differ
+TEXTURE_SPREAD = 1.0
 FIT_TOLERANCE = 0.6  # px: how closely the 68 points keep to the 15 drawn labels before posing
 
 
@@ -99,9 +100,8 @@ class Painter:
         self.shape_rest = _root(np.eye(len(gain)) - gain @ few.T)
         mean_aligned, _ = aligned(model.label_mean[None].astype(np.float64), self.reference)
         self.label_offset = (mean_aligned[0] - self.reference).ravel()
-        self.mean_shape = model.mean_shape + _smooth(
-            self.label_offset.reshape(15, 2), self.reference, model.mean_shape.astype(np.float64)
-        )
+        mean_shape = model.mean_shape.astype(np.float64)
+        self.mean_shape = mean_shape + _smooth(self.label_offset.reshape(15, 2), mean_shape)
         # Texture and brightness given shape.
         within, across, other = (
             model.correlation[shape, shape],
@@ -123,7 +123,7 @@ class Painter:
         shape = wanted @ self.from_labels.T + rng.standard_normal((count, len(self.from_labels))) @ self.shape_rest.T
         shapes = self._unfolded(shape)
         others = shape @ self.texture_from_shape.T
-        others += rng.standard_normal(others.shape) @ self.texture_rest.T
+        others += TEXTURE_SPREAD * (rng.standard_normal(others.shape) @ self.texture_rest.T)
         textures = self._textures(others.astype(np.float32), rng)
         a, b = 1 / pose[:, 0], -pose[:, 1] / pose[:, 0]  # canvas -> picture
         z = a[:, None] * _complex(shapes) + b[:, None]
@@ -181,18 +181,16 @@ def aligned(points: np.ndarray, reference: np.ndarray):
     return np.stack([moved.real, moved.imag], -1), np.stack([a, b], 1)
 
 
-def _smooth(moves: np.ndarray, places: np.ndarray, points: np.ndarray, reach: float = 9.0) -> np.ndarray:
-    """Displacements [M, 2] of `points` [M, 2] that follow the `moves` [K, 2] of `places` [K, 2], smoothly.
+def _smooth(moves: np.ndarray, shape: np.ndarray, reach: float = 7.0) -> np.ndarray:
+    """Displacements [68, 2] of a shape [68, 2] that move its 15 points by `moves` [15, 2], smoothly.
 
     Kernel ridge regression with a Gaussian kernel of `reach` pixels: the 15 points' means differ from the
-    68-point set's by up to 2 px, and fitting that with shape modes would press the eyes shut.
+    68-point set's by up to 2 px, and reaching that with shape modes would press the eyes shut.
     """
-
-    def kernel(a, b):
-        return np.exp(-((a[:, None] - b[None]) ** 2).sum(axis=-1) / (2 * reach**2))
-
-    weights = np.linalg.solve(kernel(places, places) + 0.05 * np.eye(len(places)), moves)
-    return kernel(points, places) @ weights
+    places = kaggle15_from_ibug68(shape[None])[0]
+    kernel = np.exp(-((shape[:, None] - places[None]) ** 2).sum(axis=-1) / (2 * reach**2))  # [68, 15]
+    few = kaggle15_from_ibug68(np.stack([kernel, kernel], -1).transpose(1, 0, 2))[..., 0].T  # [15, 15]
+    return kernel @ np.linalg.solve(few.T @ few + 0.02 * np.eye(15), few.T @ moves)
 
 
 def _complex(points: np.ndarray) -> np.ndarray:
