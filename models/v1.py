@@ -1,6 +1,6 @@
 """v1: deeper than base, and regularised.
 
-Five 3x3 convolutions down to maps of 6x6, so the dense part is a quarter of base's and looks at parts of a
+Five 3x3 convolutions down to maps of 6x6, so the dense part is half of base's and looks at parts of a
 face instead of at pixels; dropout in front of both dense layers; batch normalisation (Ioffe & Szegedy 2015)
 behind the last convolution.
 
@@ -29,7 +29,7 @@ def build(image_size, mean_face):
     x = layers.BatchNormalization(momentum=0.9, name="normalise")(x)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dropout(0.3, name="dropout1")(x)
-    x = layers.Dense(512, activation="relu", name="hidden")(x)
+    x = layers.Dense(256, activation="relu", name="hidden")(x)
     x = layers.Dropout(0.1, name="dropout2")(x)
     return Model(images, keypoint_output(x, image_size, mean_face), name="v1")
 

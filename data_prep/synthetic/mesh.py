@@ -5,6 +5,8 @@ temples, neck) that follows the face in part, and a frame outside the canvas tha
 both move with the face's position, scale and rotation, so hair and background come along.
 """
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 
@@ -13,8 +15,8 @@ FRACTION_BITS = 4  # of cv2's fixed-point polygon vertices
 HALO_FOLLOWS = 0.8  # share of the nearest face points' displacement that the halo takes over
 NOSE_TIP = 30
 INNER_LIPS = np.arange(60, 68)
-LIP_GAP = 0.25  # canvas pixels left between closed lips, so that no triangle turns over
 SLIVER = 0.3  # square pixels; moves the points of the smallest triangles by less than a tenth of a pixel
+FRAME_POINTS = 16
 FRAME_MARGIN = 32.0  # canvas pixels
 _BROWS = np.arange(17, 27)
 _JAW = np.arange(17)
@@ -55,23 +57,27 @@ class Mesh:
         ratio = _areas(vertices, self.triangles)[:, self.large] / self.mean_area[self.large]
         return (ratio < -0.15 * np.median(ratio, axis=1, keepdims=True)).any(axis=1)
 
-    def lookup(self, targets: np.ndarray, sources: np.ndarray, size: int) -> np.ndarray:
-        """Where each pixel of one face's output square reads from: float32 [size, size, 2], (x, y).
+    def lookups(self, targets: np.ndarray, sources: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """For each face, where each pixel of its output square reads from: float32 [size, size, 2], (x, y).
 
-        targets: [V, 2] vertex positions in the output. sources: [V, 2] the same vertices where the pixels
-        come from. One affine map per triangle (target -> source); pixels outside all triangles follow the
-        similarity that best fits the frame.
+        targets: [N, V, 2] vertex positions in the outputs. sources: [N or 1, V, 2] the same vertices where the
+        pixels come from. One affine map per triangle (target -> source); pixels outside all triangles
+        follow the one that best fits the frame.
         """
-        affine = _affine(targets[self.triangles], sources[self.triangles])  # [T, 2, 3]
-        outside = _affine(targets[None, -16:], sources[None, -16:])  # least squares over the frame
-        affine = np.concatenate([affine, outside]).astype(np.float32)
-        index = np.full((size, size), len(self.triangles), np.int16)
-        corners = np.round(targets[self.triangles] * (1 << FRACTION_BITS)).astype(np.int32)
-        for triangle, polygon in enumerate(corners):
-            cv2.fillConvexPoly(index, polygon, triangle, cv2.LINE_8, FRACTION_BITS)
-        a = affine[index]
-        x = np.arange(size, dtype=np.float32)
-        return a[..., 0] * x[None, :, None] + a[..., 1] * x[:, None, None] + a[..., 2]
+        sources = np.broadcast_to(sources, targets.shape)
+        inside = _affine(targets[:, self.triangles], sources[:, self.triangles])  # [N, T, 2, 3]
+        outside = _affine(targets[:, None, -FRAME_POINTS:], sources[:, None, -FRAME_POINTS:])
+        maps = np.concatenate([inside, outside], axis=1).astype(np.float32)
+        corners = np.round(targets[:, self.triangles] * (1 << FRACTION_BITS)).astype(np.int32, order="C")
+        line = np.arange(size, dtype=np.float32)
+        x, y = np.tile(line, size), np.repeat(line, size)
+        for face, polygons in zip(maps, corners, strict=True):
+            index = np.full((size, size), len(polygons), np.int16)
+            for triangle, polygon in enumerate(polygons):
+                cv2.fillConvexPoly(index, polygon, triangle, cv2.LINE_8, FRACTION_BITS)
+            a = face.reshape(-1, 6)[index.ravel()].T
+            source = np.stack([a[0] * x + a[1] * y + a[2], a[3] * x + a[4] * y + a[5]], axis=1)
+            yield source.reshape(size, size, 2)
 
 
 def _delaunay(points: np.ndarray) -> np.ndarray:
@@ -83,31 +89,22 @@ def _delaunay(points: np.ndarray) -> np.ndarray:
     return triangles[np.argsort(-far)].astype(np.int16)
 
 
-def with_lips_apart(shapes: np.ndarray) -> np.ndarray:
-    """Shapes [N, 68, 2] in canvas pixels whose inner upper lip is never below the lower one.
-
-    Tracked points of a closed mouth cross over by a pixel or so; mouths are level enough here to compare y.
-    """
-    shapes = shapes.copy()
-    for upper, lower in ((61, 67), (62, 66), (63, 65)):
-        middle = (shapes[:, upper, 1] + shapes[:, lower, 1]) / 2
-        shapes[:, upper, 1] = np.minimum(shapes[:, upper, 1], middle - LIP_GAP / 2)
-        shapes[:, lower, 1] = np.maximum(shapes[:, lower, 1], middle + LIP_GAP / 2)
-    return shapes
-
-
 def _affine(targets: np.ndarray, sources: np.ndarray) -> np.ndarray:
-    """Least-squares affine maps target -> source: [T, V, 2], [T, V, 2] -> [T, 2, 3].
+    """Least-squares affine maps target -> source: [..., V, 2], [..., V, 2] -> [..., 2, 3].
 
     Drawn slightly towards a plain shift, because a closed mouth gives triangles of no area.
     """
-    centre, origin = targets.mean(axis=1, keepdims=True), sources.mean(axis=1, keepdims=True)
+    centre, origin = targets.mean(axis=-2, keepdims=True), sources.mean(axis=-2, keepdims=True)
     t, s = targets - centre, sources - origin
-    gram = t.transpose(0, 2, 1) @ t + SLIVER * np.eye(2)
-    cross = t.transpose(0, 2, 1) @ s + SLIVER * np.eye(2)
-    linear = np.linalg.solve(gram, cross).transpose(0, 2, 1)  # source = linear @ target
-    shift = origin[:, 0] - np.einsum("tij,tj->ti", linear, centre[:, 0])
-    return np.concatenate([linear, shift[..., None]], axis=-1)
+    gram = np.einsum("...vi,...vj->...ij", t, t) + SLIVER * np.eye(2)
+    cross = np.einsum("...vi,...vj->...ij", s, t) + SLIVER * np.eye(2)
+    determinant = gram[..., 0, 0] * gram[..., 1, 1] - gram[..., 0, 1] ** 2
+    adjugate = np.stack(
+        [gram[..., 1, 1], -gram[..., 0, 1], -gram[..., 0, 1], gram[..., 0, 0]], axis=-1
+    ).reshape(gram.shape)
+    linear = cross @ (adjugate / determinant[..., None, None])  # source = linear @ target
+    shift = origin.swapaxes(-1, -2) - linear @ centre.swapaxes(-1, -2)
+    return np.concatenate([linear, shift], axis=-1)
 
 
 def _areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -130,9 +127,9 @@ def _halo(shape: np.ndarray) -> np.ndarray:
 
 
 def _frame() -> np.ndarray:
-    """16 points around the canvas, outside it, so that a long chin does not press the halo against them."""
+    """FRAME_POINTS points around the canvas, outside it, so that a long chin does not press the halo against them."""
     first, last = -FRAME_MARGIN, CANVAS - 1 + FRAME_MARGIN
-    steps = np.linspace(first, last, 5)
-    low, high = np.full(4, first), np.full(4, last)
+    steps = np.linspace(first, last, FRAME_POINTS // 4 + 1)
+    low, high = np.full(FRAME_POINTS // 4, first), np.full(FRAME_POINTS // 4, last)
     sides = [(steps[:-1], low), (high, steps[:-1]), (steps[:0:-1], high), (low, steps[:0:-1])]
     return np.concatenate([np.stack(side, axis=1) for side in sides])

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.faceset import DataError
-from data_prep.schema import IBUG68
 from data_prep.synthetic.mesh import CANVAS, Mesh
 
 MODEL_FILE = Path(__file__).with_name("face_model.npz")
@@ -58,13 +57,6 @@ class FaceModel:
         """Positions of the shape coefficients, and of all others, in `correlation`."""
         shape = len(self.shape_basis)
         return slice(0, shape), slice(shape, len(self.correlation))
-
-
-def mirrored_shapes(shapes: np.ndarray) -> np.ndarray:
-    """Shapes [N, 68, 2] in canvas pixels, seen in a mirror (points exchanged by name)."""
-    flipped = shapes[:, IBUG68.mirror].copy()
-    flipped[..., 0] = CANVAS - 1 - flipped[..., 0]
-    return flipped
 
 
 def save(model: FaceModel, path: Path, gray_step: float = 0.25) -> None:

@@ -17,14 +17,13 @@ from data_prep.faceset import DataError, FaceSet
 from data_prep.schema import IBUG68, KAGGLE15, Schema, kaggle15_from_ibug68
 from data_prep.synthetic import model as face_model
 from data_prep.synthetic import structure
-from data_prep.synthetic.mesh import with_lips_apart
 from data_prep.synthetic.model import FaceModel
 from data_prep.synthetic.photo import photographed
+from data_prep.synthetic.shapes import alignment, inverse, moved, smooth_moves, with_lips_apart
 
 SIZE = 96  # pixels a side of the pictures
 CHUNK = 256  # faces per random stream and matrix product
 LABEL_NOISE = 0.7  # px, Gaussian: by how much the labels of rows with the same picture differ
-TEXTURE_SPREAD = 1.0
 FIT_TOLERANCE = 0.6  # px: how closely the 68 points keep to the 15 drawn labels before posing
 
 
@@ -98,10 +97,11 @@ class Painter:
         gain = np.linalg.solve(few.T @ few + FIT_TOLERANCE**2 * np.eye(30), few.T).T  # [S, 30]
         self.from_labels = gain
         self.shape_rest = _root(np.eye(len(gain)) - gain @ few.T)
-        mean_aligned, _ = aligned(model.label_mean[None].astype(np.float64), self.reference)
-        self.label_offset = (mean_aligned[0] - self.reference).ravel()
+        label_mean = model.label_mean[None].astype(np.float64)
+        self.label_centre = moved(label_mean, alignment(label_mean, self.reference))[0]
+        # The two sets' means differ by up to 2 px; reaching that with shape modes would press the eyes shut.
         mean_shape = model.mean_shape.astype(np.float64)
-        self.mean_shape = mean_shape + _smooth(self.label_offset.reshape(15, 2), mean_shape)
+        self.mean_shape = mean_shape + smooth_moves(self.label_centre - self.reference, mean_shape)
         # Texture and brightness given shape.
         within, across, other = (
             model.correlation[shape, shape],
@@ -118,23 +118,22 @@ class Painter:
         labels = self.model.label_mean + spread * (
             rng.standard_normal((count, 30)) @ self.label_root.T
         ).reshape(count, 15, 2)
-        flat, pose = aligned(labels, self.reference)
-        wanted = (flat - self.reference).reshape(count, 30) - self.label_offset
+        to_canvas = alignment(labels, self.reference)
+        wanted = (moved(labels, to_canvas) - self.label_centre).reshape(count, 30)
         shape = wanted @ self.from_labels.T + rng.standard_normal((count, len(self.from_labels))) @ self.shape_rest.T
         shapes = self._unfolded(shape)
         others = shape @ self.texture_from_shape.T
-        others += TEXTURE_SPREAD * (rng.standard_normal(others.shape) @ self.texture_rest.T)
+        others += rng.standard_normal(others.shape) @ self.texture_rest.T
         textures = self._textures(others.astype(np.float32), rng)
-        a, b = 1 / pose[:, 0], -pose[:, 1] / pose[:, 0]  # canvas -> picture
-        z = a[:, None] * _complex(shapes) + b[:, None]
-        return Drawn(np.stack([z.real, z.imag], -1), shapes, np.stack([a, b], 1), textures, rng)
+        to_picture = inverse(to_canvas)
+        return Drawn(moved(shapes, to_picture), shapes, to_picture, textures, rng)
 
     def _unfolded(self, shape: np.ndarray) -> np.ndarray:
         """Shapes [N, 68, 2] of coefficients [N, S]; a face whose mesh folds is drawn nearer the mean."""
         factor = np.ones(len(shape))
         for _ in range(12):
-            moved = np.tensordot(factor[:, None] * shape, self.model.shape_basis, 1)
-            shapes = with_lips_apart(self.mean_shape + moved)
+            moves = np.tensordot(factor[:, None] * shape, self.model.shape_basis, 1)
+            shapes = with_lips_apart(self.mean_shape + moves)
             folded = self.mesh.folded(self.mesh.place(shapes))
             if not folded.any():
                 break
@@ -154,47 +153,16 @@ class Painter:
     def paint(self, drawn: Drawn, photo: bool = True) -> np.ndarray:
         """uint8 [N, 96, 96]: each texture warped from the mean shape to its face's points."""
         pictures = np.empty((len(drawn.points), SIZE, SIZE), np.uint8)
-        vertices = self.mesh.place(drawn.shapes)
-        a, b = drawn.similarity.T
-        z = a[:, None] * _complex(vertices) + b[:, None]
-        targets = np.stack([z.real, z.imag], -1)
-        for i, texture in enumerate(drawn.textures):
-            lookup = self.mesh.lookup(targets[i], self.mesh.vertices, SIZE)
+        targets = moved(self.mesh.place(drawn.shapes), drawn.similarity)
+        lookups = self.mesh.lookups(targets, self.mesh.vertices[None], SIZE)
+        for i, lookup in enumerate(lookups):
+            texture = drawn.textures[i]
             picture = cv2.remap(texture, lookup, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
             if photo:
                 pictures[i] = photographed(picture, drawn.points[i], drawn.rng)
             else:
                 pictures[i] = np.clip(picture, 0, 255).round()
         return pictures
-
-
-def aligned(points: np.ndarray, reference: np.ndarray):
-    """Least-squares similarity of points [N, K, 2] onto reference [K, 2] (Procrustes in the complex plane).
-
-    Returns the aligned points [N, K, 2] and complex [N, 2] (a, b) with aligned = a * points + b.
-    """
-    z, goal = _complex(points), _complex(reference)
-    centred = z - z.mean(axis=1, keepdims=True)
-    a = (centred.conj() * (goal - goal.mean())).sum(axis=1) / (np.abs(centred) ** 2).sum(axis=1)
-    b = goal.mean() - a * z.mean(axis=1)
-    moved = a[:, None] * z + b[:, None]
-    return np.stack([moved.real, moved.imag], -1), np.stack([a, b], 1)
-
-
-def _smooth(moves: np.ndarray, shape: np.ndarray, reach: float = 7.0) -> np.ndarray:
-    """Displacements [68, 2] of a shape [68, 2] that move its 15 points by `moves` [15, 2], smoothly.
-
-    Kernel ridge regression with a Gaussian kernel of `reach` pixels: the 15 points' means differ from the
-    68-point set's by up to 2 px, and reaching that with shape modes would press the eyes shut.
-    """
-    places = kaggle15_from_ibug68(shape[None])[0]
-    kernel = np.exp(-((shape[:, None] - places[None]) ** 2).sum(axis=-1) / (2 * reach**2))  # [68, 15]
-    few = kaggle15_from_ibug68(np.stack([kernel, kernel], -1).transpose(1, 0, 2))[..., 0].T  # [15, 15]
-    return kernel @ np.linalg.solve(few.T @ few + 0.02 * np.eye(15), few.T @ moves)
-
-
-def _complex(points: np.ndarray) -> np.ndarray:
-    return points[..., 0] + 1j * points[..., 1]
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
