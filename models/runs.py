@@ -14,6 +14,10 @@ neither TensorFlow nor Keras.
 import csv
 import json
 import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +95,7 @@ def read_run(folder: Path) -> Run:
                 )
                 for split in ("val", "test")
             }
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{folder} holds a damaged run record: {error}") from error
     return Run(folder=folder, config=config, history=history, **splits)
 
@@ -114,17 +118,28 @@ def write_record(folder: Path, config: dict, history: dict[str, list[float]], **
     np.savez_compressed(folder / "predictions.npz", **arrays)
 
 
-def copy_record(run: Run, destination: Path) -> None:
-    """Copy a run's light record to `destination` (replacing an older one); no-op when it is already there."""
-    if run.folder.resolve() == destination.resolve():
-        return
-    aside = destination.with_name(destination.name + ".partial")
+@contextmanager
+def publish(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of `folder` at once, when the block ends without an error.
+
+    Raises DataError where `folder` holds something that is not a run.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").is_file():
+        raise DataError(f"{folder} exists and is not a run; name another --output")
+    aside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    for name in RECORD_FILES:
-        shutil.copyfile(run.folder / name, aside / name)
-    shutil.rmtree(destination, ignore_errors=True)
-    aside.rename(destination)
+    yield aside
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+
+
+def copy_record(run: Run, destination: Path) -> None:
+    """Copy a run's light record to `destination` (replacing an older one); no-op when it is already there."""
+    if run.folder.resolve() != destination.resolve():
+        with publish(destination) as aside:
+            for name in RECORD_FILES:
+                shutil.copyfile(run.folder / name, aside / name)
 
 
 def _narrowed(array: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ import datetime
 import os
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -21,9 +20,10 @@ import numpy as np
 from data_prep.faceset import DataError
 from data_prep.missing import mean_face
 from data_prep.prepared import Prepared, Split, load
+from models.backend import import_keras
 from models.precision import PRECISIONS
 from models.recipe import RECIPES, Recipe, get_recipe
-from models.runs import RECORD_FILES, Predictions, write_record
+from models.runs import RECORD_FILES, Predictions, publish, read_run, write_record
 
 PREDICT_BATCH = 256
 
@@ -39,9 +39,12 @@ def main(model: str, argv: list[str] | None = None) -> int:
         if all((output / name).is_file() for name in RECORD_FILES) and not args.overwrite:
             print(f"{output} is a finished run (--overwrite trains it again)")
             return 0
-        if output.exists() and any(output.iterdir()) and not (output / "config.json").is_file():
-            raise DataError(f"{output} exists and is not a run; name another --output")
-        train(model, data, recipe, args.seed, args.precision, output, args.command, args.tensorboard)
+        with publish(output) as folder:
+            train(model, data, recipe, args.seed, args.precision, folder, output.name, args.command, args.tensorboard)
+        config = read_run(output).config
+        print(
+            f"{output}: {config['epochs']} epochs in {config['train_seconds']:.0f} s, kept epoch {config['best_epoch']}"
+        )
     except (DataError, OSError) as error:
         print(f"models.{model}: error: {error}", file=sys.stderr)
         return 2
@@ -80,10 +83,10 @@ def default_folder(data: Prepared, model: str, recipe: Recipe, seed: int) -> Pat
 
 
 def train(
-    model: str, data: Prepared, recipe: Recipe, seed: int, precision: str, output: Path, command: str,
+    model: str, data: Prepared, recipe: Recipe, seed: int, precision: str, folder: Path, run: str, command: str,
     tensorboard: bool = False,
 ) -> None:  # fmt: skip
-    """Train and write the run folder `output`, which appears only when everything in it is written."""
+    """Train, and write the files of the run named `run` into `folder`, which exists and is empty."""
     keras = import_keras()
     from models.batches import Batches
     from models.losses import MaskedMAE, masked_mse
@@ -95,6 +98,7 @@ def train(
     if np.isnan(face).any():
         raise DataError(f"{data.folder}: a keypoint has no label in any training row")
 
+    made_by = provenance(keras, command)  # now: by the end of a long training the code may have moved on
     keras.utils.set_random_seed(seed)
     keras.mixed_precision.set_global_policy(policy)
     network = build(image_size, face)
@@ -105,15 +109,13 @@ def train(
         metrics=[MaskedMAE()],
         jit_compile=keras.backend.backend() == "jax",  # XLA on a CPU bypasses TensorFlow's fast kernels
     )
-    aside = output.with_name(output.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
     clock, stopping = EpochClock(keras), early_stopping(keras, recipe)
     start, start_cpu = time.perf_counter(), time.process_time()
     fitted = network.fit(
         batches,
         validation_data=Batches(data.val.images, data.val.filled, PREDICT_BATCH),
         epochs=recipe.epochs,
-        callbacks=[clock.callback, stopping, *tensorboard_logs(keras, tensorboard, aside)],
+        callbacks=[clock.callback, stopping, *tensorboard_logs(keras, tensorboard, folder)],
         verbose=1 if sys.stdout.isatty() else 2,
     )
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
@@ -127,7 +129,7 @@ def train(
     final.set_weights(network.get_weights())
 
     config = {
-        "run": output.name,
+        "run": run,
         "data": data.name,
         "data_source": data.manifest["source"],
         "trained_on": data.name,
@@ -146,18 +148,9 @@ def train(
         "best_epoch": int(np.nanargmin(history["val_loss"])) + 1,
         "train_seconds": round(seconds, 1),
         "train_cpu_seconds": round(cpu_seconds, 1),
-        **provenance(keras, command),
+        **made_by,
     }
-    write_run(aside, output, final, config, history, data)
-    print(f"{output}: {config['epochs']} epochs in {seconds:.0f} s, best validation loss at {config['best_epoch']}")
-
-
-def import_keras():
-    """Keras on the backend that KERAS_BACKEND names (default TensorFlow), without start-up chatter."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras
-
-    return keras
+    write_run(folder, final, config, history, data)
 
 
 def learning_rate(keras, recipe: Recipe, steps_per_epoch: int):
@@ -211,11 +204,11 @@ def provenance(keras, command: str) -> dict:
     """Which code on which machine: commit, versions, CPU, cores."""
     return {
         "backend": keras.backend.backend(),
-        "versions": {name: found for name in ("keras", "tensorflow", "jax", "numpy") if (found := _version(name))},
+        "versions": {name: v for name in ("keras", "tensorflow", "jax", "numpy") if (v := _version(name))},
         "commit": _commit(),
         "command": command,
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.system()},
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -237,17 +230,15 @@ def predict(network, split: Split) -> Predictions:
     )
 
 
-def write_run(aside: Path, output: Path, network, config: dict, history: dict, data: Prepared) -> None:
-    aside.mkdir(parents=True, exist_ok=True)
+def write_run(folder: Path, network, config: dict, history: dict, data: Prepared) -> None:
+    """Everything a run folder holds, see `models.runs`."""
     test = predict(network, data.test)
-    write_record(aside, config, history, val=predict(network, data.val), test=test)
-    network.save(aside / "model.keras")
-    with open(aside / "summary.txt", "w") as file:
+    write_record(folder, config, history, val=predict(network, data.val), test=test)
+    network.save(folder / "model.keras")
+    with open(folder / "summary.txt", "w") as file:
         network.summary(print_fn=lambda line: print(line, file=file), line_length=100)
-    write_prediction_table(aside / "predictions_test.csv", test, data)
-    plot_loss(aside / "loss.png", history, config)
-    shutil.rmtree(output, ignore_errors=True)
-    aside.rename(output)
+    write_prediction_table(folder / "predictions_test.csv", test, data)
+    plot_loss(folder / "loss.png", history, config)
 
 
 def write_prediction_table(path: Path, predictions: Predictions, data: Prepared) -> None:
@@ -290,6 +281,7 @@ def _commit() -> str:
     """This code's commit, with `+changes` where files that git tracks differ from it; `unknown` without git."""
     here = Path(__file__).resolve().parent.parent
     try:
+
         def git(*words):
             return subprocess.run(("git", "-C", here, *words), capture_output=True, text=True, check=True).stdout
 

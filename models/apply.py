@@ -1,0 +1,85 @@
+"""Apply a trained network to another data set: how well does it do on faces of a kind it never saw?
+
+    python -m models.apply --run runs/synthetic/v1-quick-ffill-s0 --data data/prepared/kaggle15
+
+Trains nothing. Writes a light record, which `python -m evaluation` puts into that data set's table as a row
+with the data it was trained on.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from data_prep.faceset import DataError
+from data_prep.prepared import load
+from models.backend import import_keras
+from models.runs import publish, read_run, write_record
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m models.apply",
+        description="Predict the validation and test faces of a data set with a network trained on another.",
+    )
+    parser.add_argument("--run", type=Path, required=True, help="run folder with a model.keras")
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set to predict")
+    parser.add_argument("--output", type=Path, help="default: runs/<data>/<run>-from-<data of the run>")
+    args = parser.parse_args(argv)
+    command = shlex.join(["python", "-m", "models.apply", *(sys.argv[1:] if argv is None else argv)])
+    try:
+        print(f"{apply(args.run, args.data, args.output, command)}: predictions written")
+    except (DataError, OSError) as error:
+        print(f"models.apply: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def apply(folder: Path, data_folder: Path, output: Path | None, command: str) -> Path:
+    """Write the record of a run's network on other data; returns its folder.
+
+    Raises DataError where the network's keypoints or image size are not the data's.
+    """
+    run, data = read_run(folder), load(data_folder)
+    image_size = list(data.test.images.shape[1:])
+    for what, of_run, of_data in (
+        ("keypoints", run.config["schema"], data.schema.name),
+        ("image size", run.config["image_size"], image_size),
+    ):
+        if of_run != of_data:
+            raise DataError(f"{folder} was trained for {what} {of_run}, {data_folder} has {of_data}")
+    network = load_network(folder / "model.keras")
+
+    from models.trainer import predict, provenance
+
+    trained_on = run.config["data"]
+    output = output or Path("runs") / data.name / f"{run.name}-from-{trained_on}"
+    config = {
+        **run.config,
+        "run": output.name,
+        "data": data.name,
+        "data_source": data.manifest["source"],
+        "trained_on": trained_on,
+        "split": {**data.manifest["faces"], "seed": data.manifest["seed"]},
+        "mean_face": data.manifest["mean_face"],
+        "trained_with": run.config["command"],
+        **provenance(import_keras(), command),
+    }
+    with publish(output) as aside:
+        write_record(aside, config, run.history, val=predict(network, data.val), test=predict(network, data.test))
+    return output
+
+
+def load_network(path: Path):
+    """A saved network, in Keras' safe mode. Raises DataError where the file is missing or is not one."""
+    keras = import_keras()
+    if not path.is_file():
+        raise DataError(f"{path} does not exist (a light record has no network; train the run again)")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not a Keras model file ({str(error).splitlines()[0][:200]})") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
