@@ -25,8 +25,9 @@ def build(image_size, mean_face):
         x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{block}")(x)
         x = layers.MaxPooling2D(2, name=f"pool{block}")(x)
     x = layers.Conv2D(128, 3, padding="same", activation="relu", name="conv5")(x)
-    # Keras' default momentum of 0.99 averages over more steps than a short training has
-    x = layers.BatchNormalization(momentum=0.9, name="normalise")(x)
+    # A batch holds thousands of map positions, so a few batches give good averages; Keras' default momentum of
+    # 0.99 would still hold the initial values after a hundred steps.
+    x = layers.BatchNormalization(momentum=0.7, name="normalise")(x)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dropout(0.3, name="dropout1")(x)
     x = layers.Dense(256, activation="relu", name="hidden")(x)

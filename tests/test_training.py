@@ -1,0 +1,159 @@
+"""Training from end to end on a handful of embedded faces: what a run leaves, that it repeats, how it refuses."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from data_prep import __main__ as data_prep
+from data_prep.faceset import DataError
+from data_prep.prepared import load
+from models import apply, trainer
+from models.recipe import RECIPES, get_recipe
+from models.runs import read_run
+
+SHORT = ("--epochs", "2", "--batch-size", "16")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """80 embedded faces, split 64/8/8, gaps left open: the loss meets NaN."""
+    folder = tmp_path_factory.mktemp("prepared") / "tiny"
+    options = ("--source", "synthetic", "--count", "80", "--missing", "none", "--no-analysis")
+    assert data_prep.main([*options, "--output", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "base-tiny"
+    assert trainer.main("base", ["--data", str(data), *SHORT, "--output", str(folder)]) == 0
+    return folder
+
+
+def test_a_run_leaves_everything(run):
+    expected = ("config.json", "history.csv", "predictions.npz", "model.keras", "summary.txt", "loss.png")
+    assert sorted(path.name for path in run.iterdir()) == sorted((*expected, "predictions_test.csv"))
+    config = json.loads((run / "config.json").read_text())
+    assert config["recipe"]["name"] == "quick*"  # changed by --epochs, and says so
+    assert (config["epochs"], config["train_faces"], config["treatment"]) == (2, 64, "none")
+    assert config["command"].startswith("python -m models.base --data")
+    assert "Total params" in (run / "summary.txt").read_text()
+
+
+def test_history_has_a_row_per_epoch(run):
+    history = read_run(run).history
+    assert list(history) == ["epoch", "loss", "mae", "val_loss", "val_mae", "learning_rate", "seconds"]
+    assert history["epoch"] == [1, 2]
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_record_holds_predictions_and_errors(run, data):
+    prepared, test = load(data), read_run(run).test
+    np.testing.assert_array_equal(test.ids, prepared.test.ids)
+    np.testing.assert_array_equal(test.observed, prepared.test.observed)
+    # float16 near 96 has steps of 1/16 px, so a rounded prediction minus a rounded error is within 0.05 px
+    seen = test.observed
+    np.testing.assert_allclose(test.truth[seen], prepared.test.keypoints[seen], atol=0.05)
+    assert np.isnan(test.truth[~seen]).all()
+
+
+def test_prediction_table_has_a_row_per_face_and_keypoint(run, data):
+    prepared = load(data)
+    with open(run / "predictions_test.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8 * 15
+    first = rows[0]
+    assert first["keypoint"] == "left_eye_center"
+    assert float(first["truth_x"]) == pytest.approx(float(prepared.test.keypoints[0, 0, 0]), abs=5e-4)
+    hidden = [row for row in rows if row["observed"] == "0"]
+    assert len(hidden) == int((~prepared.test.observed).sum())
+    assert all(row["truth_x"] == "" for row in hidden)
+
+
+def test_same_seed_repeats_another_differs(run, data, tmp_path):
+    for seed in (0, 1):
+        options = ["--data", str(data), *SHORT, "--seed", str(seed), "--output", str(tmp_path / str(seed))]
+        assert trainer.main("base", options) == 0
+    first, same, other = (read_run(folder).test.predicted for folder in (run, tmp_path / "0", tmp_path / "1"))
+    np.testing.assert_array_equal(first, same)
+    assert np.abs(first - other).max() > 0.1
+
+
+def test_a_finished_run_is_not_trained_again(run, data, capsys):
+    before = (run / "model.keras").stat().st_mtime_ns
+    assert trainer.main("base", ["--data", str(data), *SHORT, "--output", str(run)]) == 0
+    assert "finished run" in capsys.readouterr().out
+    assert (run / "model.keras").stat().st_mtime_ns == before
+
+
+def test_applied_to_its_own_data_it_predicts_the_same(run, data, tmp_path):
+    assert apply.main(["--run", str(run), "--data", str(data), "--output", str(tmp_path / "again")]) == 0
+    again = read_run(tmp_path / "again")
+    np.testing.assert_allclose(again.test.predicted, read_run(run).test.predicted, atol=0.07)  # one float16 step
+    assert again.config["trained_on"] == "tiny"
+
+
+def test_trains_on_jax_without_tensorflow(data, tmp_path):
+    pytest.importorskip("jax", reason="JAX is not installed (requirements-dev.txt has it)")
+    from tests.test_models import WITHOUT_TENSORFLOW
+
+    options = ["--data", str(data), *SHORT, "--output", str(tmp_path / "jax")]
+    code = f"{WITHOUT_TENSORFLOW}\nfrom models.trainer import main\nsys.exit(main('v1', {options!r}))"
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    config = read_run(tmp_path / "jax").config
+    assert config["backend"] == "jax"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--recipe", "slow"], "unknown recipe 'slow'; accepted: reference, quick"),
+        (["--epochs", "0"], "epochs"),
+        (["--learning-rate", "-1"], "learning rate"),
+        (["--data", "/nowhere"], "/nowhere is not a prepared data set"),
+    ],
+)
+def test_bad_options_are_one_line(options, message, data, capsys, tmp_path):
+    where = [] if "--data" in options else ["--data", str(data)]
+    assert trainer.main("base", [*where, *options, "--output", str(tmp_path / "new")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_no_run_is_left_alone(data, tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert trainer.main("base", ["--data", str(data), *SHORT, "--output", str(tmp_path)]) == 2
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    assert "is not a run" in capsys.readouterr().err
+
+
+def test_a_damaged_record_is_named(run, tmp_path):
+    for name in ("config.json", "history.csv"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    whole = (run / "predictions.npz").read_bytes()
+    (tmp_path / "predictions.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="damaged run record"):
+        read_run(tmp_path)
+
+
+def test_recipes_are_what_the_study_says():
+    reference = RECIPES["reference"]
+    assert (reference.learning_rate, reference.batch_size, reference.epochs) == (1e-5, 32, 200)
+    assert (reference.loss, reference.schedule, reference.patience, reference.min_delta) == ("mse", "constant", 20, 0)
+    assert reference.restore_best
+
+
+def test_a_changed_recipe_says_so():
+    assert get_recipe("quick").with_changes(epochs=None).name == "quick"
+    assert get_recipe("quick").with_changes(epochs=3).name == "quick*"
+    with pytest.raises(TypeError):
+        get_recipe("quick").with_changes(momentum=0.9)
