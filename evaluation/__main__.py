@@ -36,9 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m evaluation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    runs_help = (
-        "run folders, or folders with runs one or two levels down (default: all in runs/ and results/)"
-    )
+    runs_help = "run folders, or folders with runs one or two levels down (default: all in runs/ and results/)"
     parser.add_argument("--runs", type=Path, nargs="+", metavar="DIR", help=runs_help)
     output_help = "where to write (default: results/<data set of the runs>)"
     parser.add_argument("--output", type=Path, metavar="results/NAME", help=output_help)

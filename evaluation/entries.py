@@ -99,9 +99,7 @@ def mean_face(runs: list[Run]) -> Entry:
         truth = _to_reference(predictions.truth, size)
         predicted = np.broadcast_to(points, truth.shape).copy()
         # A point that no training face carries has no mean: it cannot be predicted, so it is not scored.
-        errors = metrics.keypoint_errors(
-            np.nan_to_num(predicted), np.where(np.isnan(predicted), np.nan, truth)
-        )
+        errors = metrics.keypoint_errors(np.nan_to_num(predicted), np.where(np.isnan(predicted), np.nan, truth))
         return Scored(predictions.ids, predictions.groups, predictions.sources, predicted, truth, errors)
 
     return Entry(

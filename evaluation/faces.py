@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from data_prep.style import STYLE
 from evaluation import metrics
 from evaluation.entries import Entry
-from evaluation.plots import STYLE
 
 GREEN, MAGENTA = "#00E000", "#FF20FF"  # truth, prediction
 PER_ROW = 6

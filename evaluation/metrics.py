@@ -21,9 +21,7 @@ def keypoint_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     labelled point has no finite prediction (masking it would reward a network for failing).
     """
     if predicted.shape != truth.shape or predicted.shape[-1:] != (2,):
-        raise ValueError(
-            f"predicted and truth must both be [..., K, 2], got {predicted.shape} and {truth.shape}"
-        )
+        raise ValueError(f"predicted and truth must both be [..., K, 2], got {predicted.shape} and {truth.shape}")
     labelled = ~np.isnan(truth).any(axis=-1, keepdims=True)
     if not np.isfinite(predicted[np.broadcast_to(labelled, predicted.shape)]).all():
         raise ValueError("predictions must be finite wherever the truth is labelled")
@@ -80,9 +78,7 @@ def within_px(errors: np.ndarray, limit: float, image_size: Sequence[int] = (96,
     return float(cumulative_error(errors, [limit], image_size)[0])
 
 
-def cumulative_error(
-    errors: np.ndarray, limits: Sequence[float], image_size: Sequence[int] = (96, 96)
-) -> np.ndarray:
+def cumulative_error(errors: np.ndarray, limits: Sequence[float], image_size: Sequence[int] = (96, 96)) -> np.ndarray:
     """The cumulative error curve: percent of labelled points within each limit, float64 [L].
 
     errors: float [..., 2] in pixels of images of `image_size`; limits: [L], in pixels at 96x96.

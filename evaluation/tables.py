@@ -102,10 +102,7 @@ def to_terminal(rows: list[Row]) -> str:
     table = [list(shown.values())]
     table += [[_cell(column, row[column], short=True) for column in shown] for row in rows]
     widths = [max(len(line[i]) for line in table) for i in range(len(shown))]
-    aligned = [
-        [line[0].ljust(widths[0]), *(line[i].rjust(widths[i]) for i in range(1, len(shown)))]
-        for line in table
-    ]
+    aligned = [[line[0].ljust(widths[0]), *(line[i].rjust(widths[i]) for i in range(1, len(shown)))] for line in table]
     return "\n".join("  ".join(line) for line in aligned)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from data_prep.faceset import DataError
 from data_prep.missing import mean_face
 from data_prep.prepared import Prepared, Split, load
+from data_prep.style import STYLE
 from models.backend import import_keras
 from models.precision import PRECISIONS
 from models.recipe import RECIPES, Recipe, get_recipe
@@ -255,19 +256,18 @@ def write_prediction_table(path: Path, predictions: Predictions, data: Prepared)
 
 
 def plot_loss(path: Path, history: dict, config: dict) -> None:
-    import matplotlib
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    for name, label in (("loss", "training"), ("val_loss", "validation")):
-        axes.plot(history["epoch"], history[name], label=label)
-    axes.axvline(config["best_epoch"], color="0.7", linestyle=":", label="best epoch, kept")
-    axes.set(xlabel="epoch", ylabel="mean squared error, px²", yscale="log", title=config["run"])
-    axes.legend()
-    figure.savefig(path, dpi=110, metadata={"Software": None})
-    plt.close(figure)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        for name, label in (("loss", "training"), ("val_loss", "validation")):
+            axes.plot(history["epoch"], history[name], label=label)
+        axes.axvline(config["best_epoch"], color="0.7", linestyle=":", label="best epoch, kept")
+        axes.set(xlabel="epoch", ylabel="mean squared error, px²", yscale="log", title=config["run"])
+        axes.legend()
+        figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
 def _version(name: str) -> str | None:

@@ -380,9 +380,7 @@ def test_runs_of_another_data_set_are_refused(here, capsys):
 def test_two_different_runs_of_one_name_are_refused(here, capsys):
     make_run(here / "a/base-s0")
     make_run(here / "b/base-s0", commit="fffffff")
-    assert "two different runs are called base-s0: a/base-s0 and b/base-s0" in refused(
-        capsys, ["--runs", "a", "b"]
-    )
+    assert "two different runs are called base-s0: a/base-s0 and b/base-s0" in refused(capsys, ["--runs", "a", "b"])
 
 
 def test_nothing_to_evaluate_is_said_in_one_line(here, capsys):

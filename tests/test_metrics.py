@@ -43,9 +43,7 @@ def test_within_is_measured_at_96():
 
 
 def test_cumulative_error_by_hand():
-    np.testing.assert_allclose(
-        metrics.cumulative_error(ERRORS, [0, 5, 9, 10]), [100 / 3, 200 / 3, 200 / 3, 100]
-    )
+    np.testing.assert_allclose(metrics.cumulative_error(ERRORS, [0, 5, 9, 10]), [100 / 3, 200 / 3, 200 / 3, 100])
 
 
 def test_face_errors_are_means_over_labelled_points():

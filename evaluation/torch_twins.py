@@ -1,0 +1,126 @@
+"""The networks of `models/` written in PyTorch, so that their speed can be compared at equal work.
+
+Same layers, sizes and output as `models/<name>.py`; modules bear the names of the Keras layers, which is how
+`copy_weights` finds its way. Written as a PyTorch user would: images [B, 1, H, W], eager mode, mixed precision
+through autocast with the output layer outside of it. To add one: a class here and its name in `TWINS`.
+
+PyTorch is an optional extra (`pip install torch==2.13.0`); nothing else in the project imports this module.
+"""
+
+import torch
+from torch import nn
+
+
+class KeypointOutput(nn.Linear):
+    """`models.layers.keypoint_output`: mean face + (width / 10) * dense, [B, K, 2] pixels, always float32."""
+
+    def __init__(self, features, image_size, mean_face):
+        super().__init__(features, 2 * len(mean_face))
+        self.scale = image_size[1] / 10
+        self.register_buffer("mean_face", torch.tensor(mean_face, dtype=torch.float32))
+
+    def forward(self, x):
+        with torch.autocast("cpu", enabled=False):
+            points = super().forward(x.float()).view(-1, *self.mean_face.shape)
+            return self.mean_face + self.scale * points
+
+
+class Base(nn.Module):
+    """models/base.py"""
+
+    def __init__(self, image_size, mean_face):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 16, 3, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
+        self.conv3 = nn.Conv2d(32, 64, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.before_flatten = (64, image_size[0] // 8, image_size[1] // 8)
+        self.hidden = nn.Linear(64 * (image_size[0] // 8) * (image_size[1] // 8), 256)
+        self.outputs = KeypointOutput(256, image_size, mean_face)
+
+    def forward(self, images):
+        x = gray_to_unit(images)
+        for conv in (self.conv1, self.conv2, self.conv3):
+            x = self.pool(torch.relu(conv(x)))
+        return self.outputs(torch.relu(self.hidden(x.flatten(1))))
+
+
+class V1(nn.Module):
+    """models/v1.py. PyTorch's momentum is the share of the new batch: 0.1 is Keras' 0.9."""
+
+    def __init__(self, image_size, mean_face):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 16, 3, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
+        self.conv3 = nn.Conv2d(32, 64, 3, padding=1)
+        self.conv4 = nn.Conv2d(64, 128, 3, padding=1)
+        self.conv5 = nn.Conv2d(128, 128, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.normalise = nn.BatchNorm2d(128, eps=1e-3, momentum=0.1)
+        self.dropout1 = nn.Dropout(0.3)
+        self.before_flatten = (128, image_size[0] // 16, image_size[1] // 16)
+        self.hidden = nn.Linear(128 * (image_size[0] // 16) * (image_size[1] // 16), 256)
+        self.dropout2 = nn.Dropout(0.1)
+        self.outputs = KeypointOutput(256, image_size, mean_face)
+
+    def forward(self, images):
+        x = gray_to_unit(images)
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            x = self.pool(torch.relu(conv(x)))
+        x = self.normalise(torch.relu(self.conv5(x)))
+        x = torch.relu(self.hidden(self.dropout1(x.flatten(1))))
+        return self.outputs(self.dropout2(x))
+
+
+TWINS = {"base": Base, "v1": V1}
+
+
+def gray_to_unit(images):
+    """Gray images [B, H, W] in 0-255 -> [B, 1, H, W] in -1 to 1, laid out as CPU convolutions like it best."""
+    return (images.unsqueeze(1).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def masked_difference(points, labels):
+    """`models.losses`: difference with zeros where unlabelled (NaN), and the mask, both [B, K, 2]."""
+    labelled = ~torch.isnan(labels)
+    return points - torch.where(labelled, labels, points), labelled.float()
+
+
+def masked_mse(points, labels):
+    """Mean squared error in px^2 over the labelled coordinates of a batch."""
+    difference, labelled = masked_difference(points, labels)
+    return (difference**2).sum() / labelled.sum().clamp(min=1)
+
+
+def count_parameters(twin) -> int:
+    """As Keras counts: with the moving mean and variance of batch normalisation, without constants."""
+    moving = sum(b.numel() for name, b in twin.named_buffers() if name.endswith(("running_mean", "running_var")))
+    return sum(p.numel() for p in twin.parameters()) + moving
+
+
+def copy_weights(twin, weights) -> None:
+    """Give a twin the weights of its Keras model, `weights["<layer>.<variable>"]` arrays; every one must be used.
+
+    Kernels turn from [H, W, in, out] and [in, out] to [out, in, H, W] and [out, in]. The first dense layer also
+    reads its inputs in another order: Keras flattens [H, W, C] and PyTorch [C, H, W].
+    """
+    names = {"bias": "bias", "gamma": "weight", "beta": "bias"}
+    names |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
+    state = {}
+    for name, array in weights.items():
+        layer, variable = name.split(".")
+        tensor = torch.from_numpy(array)
+        if variable != "kernel":
+            state[f"{layer}.{names[variable]}"] = tensor
+        elif tensor.ndim == 4:
+            state[f"{layer}.weight"] = tensor.permute(3, 2, 0, 1)
+        else:
+            if layer == "hidden":
+                channels, height, width = twin.before_flatten
+                tensor = tensor.view(height, width, channels, -1).permute(2, 0, 1, 3).flatten(0, 2)
+            state[f"{layer}.weight"] = tensor.T
+    missing, unexpected = twin.load_state_dict(state, strict=False)
+    constants = ("num_batches_tracked", "mean_face")
+    missing = [name for name in missing if not name.endswith(constants)]
+    if missing or unexpected:
+        raise ValueError(f"weights that only one of the two has: {', '.join([*missing, *unexpected])}")
