@@ -21,9 +21,9 @@ from data_prep.checks import check_prepared, check_raw
 from data_prep.download import BY_HAND, download_kaggle
 from data_prep.duplicates import group_duplicates
 from data_prep.faceset import DataError, FaceSet
-from data_prep.prepared import Split, write
+from data_prep.prepared import Split, refuse_foreign, write
 from data_prep.schema import IBUG68, KAGGLE15
-from data_prep.sources import Source
+from data_prep.sources import Source, known
 from data_prep.split import split_by_group
 
 RAW = Path("data/raw")
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         prepare(args)
     except (DataError, OSError) as error:
-        print(f"data_prep: error: {error}", file=sys.stderr)
+        print("data_prep: error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 2
     return 0
 
@@ -52,25 +52,46 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--source", choices=SOURCES, help="default: kaggle where data/raw/ has it, else synthetic")
     parser.add_argument("--input", type=Path, help="file or folder to read (synthetic needs none)")
     parser.add_argument("--output", type=Path, help="default: data/prepared/<source>")
-    parser.add_argument("--missing", choices=list(missing.TREATMENTS), default="ffill",
-                        help="; ".join(f"{k}: {v}" for k, v in missing.TREATMENTS.items()) + " (default: ffill)")  # fmt: skip
-    parser.add_argument("--schema", choices=("15", "68"), help="points of youtube68, pts, synthetic (default: what the source has, 15 for synthetic)")  # fmt: skip
-    parser.add_argument("--count", type=int, default=SYNTHETIC_FACES, help="faces to sample (synthetic only; default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--missing",
+        choices=list(missing.TREATMENTS),
+        default="ffill",
+        help="; ".join(f"{k}: {v}" for k, v in missing.TREATMENTS.items()) + " (default: ffill)",
+    )
+    parser.add_argument(
+        "--schema",
+        choices=("15", "68"),
+        help="points of youtube68, pts, synthetic (default: what the source has, 15 for synthetic)",
+    )
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=SYNTHETIC_FACES,
+        help="faces to sample (synthetic only; default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the split and of sampled faces (default: 0)")
-    parser.add_argument("--skip-bad-rows", action="store_true", help="leave rows that cannot be used out, name and count them")  # fmt: skip
+    parser.add_argument(
+        "--skip-bad-rows",
+        action="store_true",
+        help="leave rows that cannot be used out, name and count them",
+    )
     parser.add_argument("--results", type=Path, help="where the data analysis goes (default: results/<name>/data)")
     parser.add_argument("--no-analysis", action="store_true", help="write no pictures and tables about the data")
     args = parser.parse_args(argv)
     if args.seed < 0 or args.count < 10:
         parser.error("--seed must be 0 or more and --count at least 10")
-    if args.source == "kaggle" and args.schema == "68":
-        parser.error("--source kaggle has 15 points; --schema 68 needs youtube68, pts or synthetic")
+    if args.source == "synthetic" and args.input is not None:
+        parser.error("--source synthetic reads no --input")
     args.command = shlex.join(["python", "-m", "data_prep", *(sys.argv[1:] if argv is None else argv)])
     return args
 
 
 def prepare(args: argparse.Namespace) -> None:
     kind, path = choose_source(args)
+    if kind == "kaggle" and args.schema == "68":
+        raise DataError("the Kaggle set has 15 points; --schema 68 needs --source youtube68, pts or synthetic")
+    output = args.output or Path("data/prepared") / (kind if args.missing == "ffill" else f"{kind}-{args.missing}")
+    refuse_foreign(output)  # before minutes are spent
     source = read_source(kind, path, args)
     faces = source.faces
     groups = group_duplicates(faces)
@@ -82,12 +103,17 @@ def prepare(args: argparse.Namespace) -> None:
     splits = fill_splits(faces, groups, rows, args.missing)
     checks += check_prepared(splits, len(faces), args.missing)
 
-    output = args.output or Path("data/prepared") / (kind if args.missing == "ffill" else f"{kind}-{args.missing}")
+    for check in checks:
+        if check.stage == "prepared" and check.passed is False:
+            raise DataError(f"check failed: {check.name}: found {check.found}, expected {check.expected}")
+
     # data/prepared/kaggle-none and data/prepared/kaggle are one data set under two treatments: same name
-    name = output.name.removesuffix(f"-{args.missing}")
+    name = output.resolve().name.removesuffix(f"-{args.missing}")
     manifest = describe(args, name, kind, path, source, splits)
     manifest["mean_face"] = missing.mean_face(faces.keypoints[rows["train"]]).round(4).tolist()
     write(output, splits, manifest)
+    if note := manifest["source"]["note"]:
+        print(f"note: {note}")
     print(f"{output}: " + ", ".join(f"{len(split)} {name}" for name, split in splits.items()) + " faces")
 
     if not args.no_analysis:
@@ -96,9 +122,6 @@ def prepare(args: argparse.Namespace) -> None:
         results = args.results or Path("results") / name / "data"
         explore(results, faces, splits, checks, embedded=kind == "synthetic")
         print(f"{results}: data analysis")
-    failed = [check for check in checks if check.passed is False and check.stage == "prepared"]
-    for check in failed:
-        print(f"check failed: {check.name}: found {check.found}, expected {check.expected}", file=sys.stderr)
 
 
 def choose_source(args: argparse.Namespace) -> tuple[str, Path | None]:
@@ -111,7 +134,7 @@ def choose_source(args: argparse.Namespace) -> tuple[str, Path | None]:
         return args.source, args.input
     if args.input is not None:
         return "kaggle", args.input
-    if RAW.is_dir() and any(RAW.iterdir()):
+    if RAW.is_dir() and any(not file.name.startswith(".") for file in RAW.iterdir()):
         return "kaggle", RAW
     if args.source == "kaggle":
         return "kaggle", download_kaggle()
@@ -123,10 +146,10 @@ def read_source(kind: str, path: Path | None, args: argparse.Namespace) -> Sourc
     schema = {"15": KAGGLE15, "68": IBUG68, None: KAGGLE15 if kind == "synthetic" else IBUG68}[args.schema]
     if kind == "synthetic":
         from data_prep.sources import sha256_of
-        from data_prep.synthetic import sampler
+        from data_prep.synthetic.model import MODEL_FILE
+        from data_prep.synthetic.sampler import sample
 
-        faces = sampler.sample(args.count, args.seed, schema=schema)
-        return Source(faces=faces, sha256=sha256_of([sampler.MODEL]))
+        return Source(faces=sample(args.count, args.seed, schema=schema), sha256=sha256_of([MODEL_FILE]))
     if kind == "kaggle":
         from data_prep.sources import kaggle
 
@@ -170,7 +193,12 @@ def describe(
     faces = source.faces
     return {
         "name": name,
-        "source": {"kind": kind, "path": None if path is None else str(path), "sha256": source.sha256},
+        "source": {
+            "kind": kind,
+            "path": None if path is None else str(path),
+            "sha256": source.sha256,
+            "note": known.note(source.sha256),
+        },
         "schema": {"name": faces.schema.name, "points": list(faces.schema.points)},
         "image_size": list(faces.images.shape[1:]),
         "treatment": args.missing,

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -55,40 +56,62 @@ class Prepared:
 
 
 def load(folder: Path) -> Prepared:
-    """Open what `python -m data_prep` wrote. Raises DataError naming what is missing."""
+    """Open what `python -m data_prep` wrote. Raises DataError naming what is missing or damaged."""
     folder = Path(folder)
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         splits = {
             split: Split(
                 **{
-                    name: np.load(folder / f"{split}_{name}.npy", mmap_mode="r", allow_pickle=False)
+                    name: np.load(folder / _file(split, name), mmap_mode="r", allow_pickle=False)
                     for name in Split.__dataclass_fields__
                 }
             )
             for split in SPLITS
         }
+        _ = manifest["name"], SCHEMAS[manifest["schema"]["name"]]
     except FileNotFoundError as error:
         raise DataError(
             f"{folder} is not a prepared data set ({Path(error.filename).name} is missing); "
             f"make it with: python -m data_prep --output {folder}"
         ) from error
-    except (ValueError, NotADirectoryError) as error:
-        raise DataError(f"{folder} holds a damaged data set ({error}); make it again") from error
+    except (ValueError, EOFError, OverflowError, TokenError, SyntaxError, KeyError, TypeError, OSError) as error:
+        raise DataError(
+            f"{folder} holds a damaged data set ({type(error).__name__}: {error}); make it again"
+        ) from error
     return Prepared(folder=folder, manifest=manifest, **splits)
 
 
 def write(folder: Path, splits: dict[str, Split], manifest: dict) -> None:
     """Write arrays and manifest, replacing the folder at once when everything is on disk."""
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise DataError(f"{folder} exists and is not a prepared data set; name another --output")
+    refuse_foreign(folder)
+    folder = Path(folder).resolve()  # where a link leads; and "." has a name
     aside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    for split, arrays in splits.items():
-        for name in Split.__dataclass_fields__:
-            np.save(aside / f"{split}_{name}.npy", getattr(arrays, name), allow_pickle=False)
-    (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    try:
+        for split, arrays in splits.items():
+            for name in Split.__dataclass_fields__:
+                np.save(aside / _file(split, name), getattr(arrays, name), allow_pickle=False)
+        (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise DataError where `folder` holds anything that `write` did not write, for `write` replaces it whole."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file; --output accepts a folder")
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    own = {MANIFEST, *(_file(split, name) for split in SPLITS for name in Split.__dataclass_fields__)}
+    if found and (MANIFEST not in found or found - own):
+        example = min(found - own or found)
+        raise DataError(f"{folder} holds {example} and is not a prepared data set; name another --output")
+
+
+def _file(split: str, name: str) -> str:
+    return f"{split}_{name}.npy"

@@ -160,6 +160,4 @@ def kaggle15_from_ibug68(keypoints: np.ndarray) -> np.ndarray:
     """
     if keypoints.ndim != 3 or keypoints.shape[1:] != (len(IBUG68), 2):
         raise ValueError(f"expected [N, {len(IBUG68)}, 2], got {list(keypoints.shape)}")
-    return np.stack(
-        [keypoints[:, list(KAGGLE15_FROM_IBUG68[p])].mean(axis=1) for p in KAGGLE15.points], axis=1
-    )
+    return np.stack([keypoints[:, list(KAGGLE15_FROM_IBUG68[p])].mean(axis=1) for p in KAGGLE15.points], axis=1)

@@ -44,6 +44,7 @@ class Entry:
     schema: Schema
     val: Scored
     test: Scored
+    note: str = ""  # what a reader must know about the data, see data_prep.sources.known
     config: dict = field(default_factory=dict)
     history: dict[str, list[float]] | None = None
 
@@ -80,6 +81,7 @@ def from_run(run: Run) -> Entry:
         schema=run.schema,
         val=_scored(run.val, size),
         test=_scored(run.test, size),
+        note=_note(run),
         config=run.config,
         history=run.history,
     )
@@ -109,6 +111,7 @@ def mean_face(runs: list[Run]) -> Entry:
         schema=run.schema,
         val=scored(run.val),
         test=scored(run.test),
+        note=_note(run),
     )
 
 
@@ -129,6 +132,10 @@ def main_entries(entries: Iterable[Entry], limit: int) -> list[Entry]:
     for entry in sorted((e for e in entries if not e.is_baseline), key=_val_rmse):
         best.setdefault(entry.model, entry)
     return list(best.values())[:limit]
+
+
+def _note(run: Run) -> str:
+    return (run.config.get("data_source") or {}).get("note") or ""
 
 
 def _val_rmse(entry: Entry) -> tuple[float, str]:

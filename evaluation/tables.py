@@ -30,6 +30,7 @@ def performance(entries: list[Entry]) -> list[Row]:
             **_filled_scores(entry.test),
             "val_rmse_px": metrics.rmse_px(entry.val.errors),
             **_training(entry),
+            "data_note": entry.note,
         }
         for entry in entries
     ]

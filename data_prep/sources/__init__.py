@@ -26,8 +26,13 @@ class Source:
 def sha256_of(paths: Iterable[Path]) -> str:
     """Hash of one file's bytes; of several: of their names and hashes, in the order given."""
     paths = list(paths)
-    digests = [hashlib.file_digest(open(path, "rb"), "sha256").hexdigest() for path in paths]
+    digests = [_sha256(path) for path in paths]
     if len(paths) == 1:
         return digests[0]
     listing = "\n".join(f"{path.name} {digest}" for path, digest in zip(paths, digests, strict=True))
     return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

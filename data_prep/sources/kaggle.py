@@ -7,12 +7,16 @@ An empty cell is a missing label. Also read: the zips it comes in, and the pair 
 
 import csv
 import io
+import lzma
 import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
+from typing import IO
 
 import numpy as np
 from tqdm import tqdm
@@ -25,6 +29,12 @@ SIZE = 96
 TABLE, NPZ, NPZ_TABLE = "training.csv", "face_images.npz", "facial_keypoints.csv"
 INNER_ZIP = "training.zip"
 ACCEPTED = f"{TABLE}, {INNER_ZIP}, the competition's zip, {NPZ} + {NPZ_TABLE}, or a folder with one of them"
+
+MAX_BYTES = 2**30  # of one zip member, four times the real training.csv; an archive may promise any size
+MAX_LINE = 2**20  # characters; a row has some 35,000
+
+# What zipfile and its decompressors raise on damaged, encrypted (RuntimeError) or unknown archives.
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError)
 
 # The points that the second source labels. Everything beyond them marks a row of the first source.
 SECOND_SOURCE_POINTS = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
@@ -49,10 +59,12 @@ def read(path: Path, *, skip_bad_rows: bool = False) -> Source:
         else:
             with _open_table(files[0]) as text:
                 faces = _read_table(text, files[0], skip_bad_rows, skipped)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{files[0]} is damaged or cut short ({error}); accepted: {ACCEPTED}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{files[0]} is not text at byte {error.start}; accepted: {ACCEPTED}") from error
+    except (*DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # the file cannot be opened; without a name it is zipfile or bz2 that stumbles inside it
+        raise DataError(f"{files[0]} is damaged, cut short or encrypted ({error}); accepted: {ACCEPTED}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{files[-1]} is not a table in UTF-8 text ({error}); accepted: {ACCEPTED}") from error
     return Source(faces=faces, sha256=sha256_of(files), skipped=tuple(skipped))
 
 
@@ -93,80 +105,111 @@ def _find(path: Path) -> list[Path]:
 
 @contextmanager
 def _open_table(file: Path) -> Iterator[io.TextIOBase]:
-    """Open training.csv as text, reading through one or two layers of zip without unpacking to disk."""
+    """Open training.csv as text, reading through one or two layers of zip without unpacking to disk or memory."""
     if file.suffix.lower() == ".csv":
-        with open(file, encoding="utf-8", newline="") as text:
+        with open(file, encoding="utf-8-sig", newline="") as text:
             yield text
         return
     with zipfile.ZipFile(file) as archive:
-        members = {Path(name).name: name for name in archive.namelist()}
-        if TABLE not in members and INNER_ZIP in members:
-            inner = io.BytesIO(archive.read(members[INNER_ZIP]))
-            with zipfile.ZipFile(inner) as nested, _open_member(nested, file) as text:
-                yield text
+        if _member(archive, TABLE) is None and _member(archive, INNER_ZIP) is not None:
+            with (
+                _open_member(archive, INNER_ZIP, file) as inner,
+                zipfile.ZipFile(inner) as nested,
+                _open_member(nested, TABLE, file) as raw,
+            ):
+                yield io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
         else:
-            with _open_member(archive, file) as text:
-                yield text
+            with _open_member(archive, TABLE, file) as raw:
+                yield io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
 
 
-@contextmanager
-def _open_member(archive: zipfile.ZipFile, file: Path) -> Iterator[io.TextIOBase]:
-    names = [name for name in archive.namelist() if Path(name).name == TABLE]
-    if not names:
+def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
+    """The member of that name, in whatever folder of the archive."""
+    return next((info for info in archive.infolist() if Path(info.filename).name == name), None)
+
+
+def _open_member(archive: zipfile.ZipFile, name: str, file: Path) -> IO[bytes]:
+    info = _member(archive, name)
+    if info is None:
         raise DataError(f"{file} holds neither {TABLE} nor {INNER_ZIP}; it holds {archive.namelist()[:5]}")
-    with archive.open(names[0]) as raw, io.TextIOWrapper(raw, encoding="utf-8", newline="") as text:
-        yield text
+    _refuse_large(info, file)
+    return archive.open(info)
+
+
+def _refuse_large(info: zipfile.ZipInfo, file: Path) -> None:
+    """zipfile reads no more of a member than its declared size, so checking that size bounds the memory."""
+    if info.file_size > MAX_BYTES:
+        raise DataError(f"{file}: {info.filename} unpacks to {info.file_size:,} bytes, accepted: {MAX_BYTES:,}")
+
+
+def _rows(text: io.TextIOBase) -> Iterator[list[str]]:
+    """The cells of each line that is not blank."""
+    csv.field_size_limit(MAX_LINE)  # the default limit is 131,072
+    return (row for row in csv.reader(_lines(text)) if row)
+
+
+def _lines(text: io.TextIOBase) -> Iterator[str]:
+    while line := text.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise csv.Error(f"a line has {MAX_LINE:,} characters or more")
+        yield line
 
 
 def _read_table(text: io.TextIOBase, file: Path, skip_bad_rows: bool, skipped: list[str]) -> FaceSet:
-    csv.field_size_limit(2**24)  # an image cell has some 35,000 characters, the default limit is 131,072
-    reader = csv.reader(text)
-    columns = _columns(next(reader, []), (*KAGGLE15.columns, "Image"), file)
+    rows = _rows(text)
+    columns = _columns(next(rows, []), (*KAGGLE15.columns, "Image"), file)
     images, keypoints, ids = [], [], []
-    for number, row in enumerate(tqdm(reader, desc=f"reading {file.name}", unit=" rows", disable=None)):
-        if not row:
-            continue  # a blank line, most often the file's last
+    for number, row in enumerate(tqdm(rows, desc=f"reading {file.name}", unit=" rows", disable=None)):
         try:
-            cells = [row[column] for column in columns]
+            cells = _cells(row, columns)
             face = _parse_image(cells[-1]), _parse_keypoints(cells[:-1])
-        except IndexError:
-            problem = f"has {len(row)} cells where the header has {max(columns) + 1} or more"
         except ValueError as error:
-            problem = str(error)
-        else:
-            images.append(face[0])
-            keypoints.append(face[1])
-            ids.append(number)
+            _refuse(f"{file}, row {number} (0-based): {error}", skip_bad_rows, skipped)
             continue
-        _refuse(f"{file}, row {number} (0-based): {problem}", skip_bad_rows, skipped)
+        images.append(face[0])
+        keypoints.append(face[1])
+        ids.append(number)
     return _faceset(images, keypoints, ids, file)
 
 
 def _read_pair(npz: Path, table: Path, skip_bad_rows: bool, skipped: list[str]) -> FaceSet:
+    pictures = _load_pictures(npz)
+    images, keypoints, ids = [], [], []
+    with open(table, encoding="utf-8-sig", newline="") as text:
+        rows = _rows(text)
+        columns = _columns(next(rows, []), KAGGLE15.columns, table)
+        rows = list(rows)
+    if len(rows) != len(pictures):
+        raise DataError(f"{npz} holds {len(pictures)} images, {table} {len(rows)} rows; accepted: one for each")
+    for number, (picture, row) in enumerate(zip(pictures, rows, strict=True)):
+        try:
+            face = _check_pixels(picture), _parse_keypoints(_cells(row, columns))
+        except ValueError as error:
+            _refuse(f"{table}, row {number} (0-based): {error}", skip_bad_rows, skipped)
+            continue
+        images.append(face[0])
+        keypoints.append(face[1])
+        ids.append(number)
+    return _faceset(images, keypoints, ids, table)
+
+
+def _load_pictures(npz: Path) -> np.ndarray:
+    """The first array of the file, numbers of any type [N, 96, 96]."""
+    with zipfile.ZipFile(npz) as archive:
+        for info in archive.infolist():
+            _refuse_large(info, npz)
     try:
         with np.load(npz, allow_pickle=False) as arrays:
-            images = arrays[arrays.files[0]]
-    except (OSError, ValueError, IndexError) as error:
+            pictures = arrays[arrays.files[0]]
+    except (ValueError, IndexError, OverflowError, MemoryError, TokenError, SyntaxError) as error:
         raise DataError(f"{npz} is not an npz file of plain arrays ({error})") from error
-    if images.ndim == 3 and images.shape[:2] == (SIZE, SIZE) != images.shape[1:]:
-        images = np.moveaxis(images, 2, 0)  # the published file has the rows last
-    if images.ndim != 3 or images.shape[1:] != (SIZE, SIZE):
-        raise DataError(f"{npz} holds an array of shape {images.shape}; accepted: [N, 96, 96] or [96, 96, N]")
-    if not (np.isfinite(images).all() and images.min(initial=0) >= 0 and images.max(initial=0) <= 255):
-        raise DataError(f"{npz} holds pixels outside 0-255")
-    keypoints, ids = [], []
-    with open(table, encoding="utf-8", newline="") as text:
-        reader = csv.reader(text)
-        columns = _columns(next(reader, []), KAGGLE15.columns, table)
-        for number, row in enumerate(row for row in reader if row):
-            try:
-                keypoints.append(_parse_keypoints([row[column] for column in columns]))
-                ids.append(number)
-            except (IndexError, ValueError) as error:
-                _refuse(f"{table}, row {number} (0-based): {error}", skip_bad_rows, skipped)
-    if len(ids) + len(skipped) != len(images):
-        raise DataError(f"{npz} holds {len(images)} images, {table} {len(ids) + len(skipped)} rows")
-    return _faceset(images[ids].astype(np.uint8), keypoints, ids, table)
+    if not isinstance(pictures, np.ndarray) or pictures.dtype.kind not in "uif":
+        raise DataError(f"{npz} holds {type(pictures).__name__} of {getattr(pictures, 'dtype', '')}; accepted: numbers")
+    if pictures.ndim == 3 and pictures.shape[:2] == (SIZE, SIZE) != pictures.shape[1:]:
+        pictures = np.moveaxis(pictures, 2, 0)  # the published file has the rows last
+    if pictures.ndim != 3 or pictures.shape[1:] != (SIZE, SIZE):
+        raise DataError(f"{npz} holds an array of shape {pictures.shape}; accepted: [N, 96, 96] or [96, 96, N]")
+    return pictures
 
 
 def _faceset(images, keypoints, ids, file: Path) -> FaceSet:
@@ -189,8 +232,15 @@ def _columns(header: list[str], wanted: tuple[str, ...], file: Path) -> list[int
         raise DataError(f"{file} is empty; accepted: {ACCEPTED}")
     missing = [name for name in wanted if name not in header]
     if missing:
-        raise DataError(f"{file} lacks {len(missing)} of {len(wanted)} columns: {', '.join(missing[:6])}")
+        more = ", ..." if len(missing) > 6 else ""
+        raise DataError(f"{file} lacks {len(missing)} of {len(wanted)} columns: {', '.join(missing[:6])}{more}")
     return [header.index(name) for name in wanted]
+
+
+def _cells(row: list[str], columns: list[int]) -> list[str]:
+    if len(row) <= max(columns):
+        raise ValueError(f"has {len(row)} cells, expected at least {max(columns) + 1}")
+    return [row[column] for column in columns]
 
 
 def _parse_image(cell: str) -> np.ndarray:
@@ -199,14 +249,28 @@ def _parse_image(cell: str) -> np.ndarray:
         # int64, because narrower types wrap values that are out of range instead of showing them
         pixels = np.fromstring(cell, dtype=np.int64, sep=" ")
     except ValueError:
-        word = next((w for w in cell.split() if not w.isdecimal()), cell[:20])
-        raise ValueError(f"the image holds {word[:20]!r}, expected {SIZE * SIZE} integers 0-255") from None
-    if len(pixels) != SIZE * SIZE:
-        raise ValueError(f"the image has {len(pixels)} pixels, expected {SIZE * SIZE}")
-    if pixels.min() < 0 or pixels.max() > 255:
-        found = pixels.min() if pixels.min() < 0 else pixels.max()
-        raise ValueError(f"the image has a pixel of {found}, expected integers 0-255")
+        pixels = np.empty(0)
+    # a sign is never part of a pixel, and `fromstring` reads "- 1" as -1 and a "-" at the end as 0
+    if len(pixels) != SIZE * SIZE or pixels.min() < 0 or pixels.max() > 255 or "-" in cell or "+" in cell:
+        words = cell.split()
+        odd = next((word for word in words if not _is_pixel(word)), None)
+        found = f"has {len(words)} pixels" if odd is None else f"holds {odd[:20]!r}"
+        raise ValueError(f"the image {found}, expected {SIZE * SIZE} integers 0-255")
     return pixels.astype(np.uint8).reshape(SIZE, SIZE)
+
+
+def _is_pixel(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) <= 20 and int(word) <= 255
+
+
+def _check_pixels(picture: np.ndarray) -> np.ndarray:
+    """uint8 [96, 96] from numbers of any type [96, 96]; ValueError names the first that is no integer 0-255."""
+    if picture.dtype == np.uint8:
+        return picture
+    good = (picture >= 0) & (picture <= 255) & (picture == np.round(picture))
+    if not good.all():
+        raise ValueError(f"the image holds {picture[~good][0]}, expected integers 0-255")
+    return picture.astype(np.uint8)
 
 
 def _parse_keypoints(cells: list[str]) -> np.ndarray:
