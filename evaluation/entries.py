@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from data_prep.schema import Schema
+from data_prep.sources import known
 from evaluation import metrics
 from models.runs import Predictions, Run
 
@@ -135,7 +136,7 @@ def main_entries(entries: Iterable[Entry], limit: int) -> list[Entry]:
 
 
 def _note(run: Run) -> str:
-    return (run.config.get("data_source") or {}).get("note") or ""
+    return known.note((run.config.get("data_source") or {}).get("sha256", "")) or ""
 
 
 def _val_rmse(entry: Entry) -> tuple[float, str]:
