@@ -15,7 +15,7 @@ def resolve(precision: str) -> str:
         return precision
     import keras
 
-    if keras.distribution.list_devices("gpu") or keras.distribution.list_devices("tpu"):
+    if any(device.lower().startswith(("gpu", "tpu")) for device in keras.distribution.list_devices()):
         return "mixed_bfloat16"
     native = cpu_has_bfloat16() and keras.backend.backend() == "tensorflow"
     return "mixed_bfloat16" if native else "float32"

@@ -30,7 +30,7 @@ class Recipe:
 
     def with_changes(self, **changes) -> "Recipe":
         """This recipe with the changes that are not None; a changed recipe is named `<name>*`."""
-        changes = {k: v for k, v in changes.items() if v is not None and v != getattr(self, k)}
+        changes = {k: v for k, v in changes.items() if v is not None and v != getattr(self, k, None)}
         return replace(self, name=self.name + "*", **changes) if changes else self
 
     def as_dict(self) -> dict:

@@ -90,7 +90,6 @@ def train(
     """Train, and write the files of the run named `run` into `folder`, which exists and is empty."""
     keras = import_keras()
     from models.batches import Batches
-    from models.losses import MaskedMAE, masked_mse
     from models.precision import resolve
     from models.registry import get_builder
 
@@ -104,12 +103,7 @@ def train(
     keras.mixed_precision.set_global_policy(policy)
     network = build(image_size, face)
     batches = Batches(data.train.images, data.train.filled, recipe.batch_size, seed)
-    network.compile(
-        optimizer=keras.optimizers.Adam(learning_rate(keras, recipe, len(batches))),
-        loss=masked_mse,
-        metrics=[MaskedMAE()],
-        jit_compile=keras.backend.backend() == "jax",  # XLA on a CPU bypasses TensorFlow's fast kernels
-    )
+    compile_network(keras, network, learning_rate(keras, recipe, len(batches)))
     clock, stopping = EpochClock(keras), early_stopping(keras, recipe)
     start, start_cpu = time.perf_counter(), time.process_time()
     fitted = network.fit(
@@ -152,6 +146,18 @@ def train(
         **made_by,
     }
     write_run(folder, final, config, history, data)
+
+
+def compile_network(keras, network, rate) -> None:
+    """Adam on the masked MSE with the MAE as metric. rate: a number or a Keras schedule."""
+    from models.losses import MaskedMAE, masked_mse
+
+    network.compile(
+        optimizer=keras.optimizers.Adam(rate),
+        loss=masked_mse,
+        metrics=[MaskedMAE()],
+        jit_compile=keras.backend.backend() == "jax",  # XLA on a CPU bypasses TensorFlow's fast kernels
+    )
 
 
 def learning_rate(keras, recipe: Recipe, steps_per_epoch: int):

@@ -1,0 +1,49 @@
+"""Three floors, no circles: evaluation sees models and data_prep, models see data_prep, nothing looks up."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOORS = ("data_prep", "models", "evaluation")
+FORBIDDEN = {
+    "data_prep": {"models", "evaluation", "tensorflow", "keras", "jax", "torch"},
+    "models": {"evaluation", "tensorflow", "jax", "torch"},  # Keras only, so that any backend runs
+    "evaluation": {"tensorflow", "jax"},
+}
+OPTIONAL = {"torch_twins.py", "benchmark_worker.py"}  # what measures other frameworks may import them
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level packages that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_no_floor_looks_up(floor):
+    files = [path for path in (ROOT / floor).rglob("*.py") if path.name not in OPTIONAL]
+    assert files
+    wrong = {path.name: sorted(names) for path in files if (names := imported(path) & FORBIDDEN[floor])}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("module", ["data_prep", "models.base", "models.v1", "models.apply", "evaluation"])
+def test_help_answers_without_heavy_imports(module):
+    code = (
+        f"import sys, runpy; sys.argv = ['x', '--help']\n"
+        f"try: runpy.run_module('{module}', run_name='__main__')\n"
+        f"except SystemExit: pass\n"
+        f"assert not {{'tensorflow', 'keras', 'jax', 'matplotlib'}} & set(sys.modules), 'heavy import'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage: python -m" in done.stdout
