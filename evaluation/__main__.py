@@ -145,7 +145,7 @@ def evaluate(job: Job) -> None:
         copy_record(run, job.output / "runs" / run.name)
 
     faces_tested = f"{len(job.runs)} run(s) on {len(baseline.test.ids)} test faces"
-    print(f"\n{baseline.data}: {faces_tested}, {_source(job.runs[0])}\n")
+    print(f"\n{baseline.data}: {faces_tested}{f' ({baseline.note})' if baseline.note else ''}\n")
     print(tables.to_terminal(rows))
     if images is None:
         print(f"\nsample faces not drawn: {why_not}")
@@ -170,11 +170,6 @@ def write_together(output: Path, writers: dict[str, Callable[[Path], object]]) -
 def _find_if_any(folder: Path) -> tuple[list[Run], list[str]]:
     """The runs below a folder that need not exist or hold any."""
     return collect.find_below(folder) if folder.is_dir() else ([], [])
-
-
-def _source(run: Run) -> str:
-    source = run.config.get("data_source") or {}
-    return ", ".join(str(source[key]) for key in ("kind", "note") if source.get(key)) or "source not recorded"
 
 
 if __name__ == "__main__":
