@@ -14,6 +14,7 @@ import pytest
 
 from data_prep.faceset import DataError
 from data_prep.schema import KAGGLE15
+from data_prep.sources import known
 from evaluation import collect, entries, faces, plots, tables
 from evaluation.__main__ import main
 from models.runs import Predictions, read_run, write_record
@@ -54,7 +55,7 @@ def make_run(folder, model="base", error=(3, 4), *, data="toy", test=None, fille
     config = {
         "run": folder.name,
         "data": data,
-        "data_source": {"kind": "synthetic", "note": "a stand-in"},
+        "data_source": {"kind": "synthetic", "sha256": next(iter(known.NOTES))},  # of a stand-in
         "trained_on": data,
         "split": {"train": 60, "val": 8, "test": 8, "seed": 0},
         "model": model,
@@ -227,7 +228,9 @@ def test_faces_from_outside_go_where_git_ignores_them(here, undrawn, capsys):
     assert main([]) == 0
     assert [p.name for p in (here / "results/toy").rglob("sample_faces*")] == ["sample_faces_base.png"]
     assert (here / "results/toy/faces/sample_faces_base.png").is_file()
-    assert "1 run(s) on 8 test faces, synthetic, a stand-in" in capsys.readouterr().out
+    assert "1 run(s) on 8 test faces (stand-in: " in capsys.readouterr().out
+    with open(here / "results/toy/performance.csv", newline="") as file:
+        assert all(row["data_note"].startswith("stand-in: ") for row in csv.DictReader(file))
 
 
 def test_images_of_other_faces_are_not_drawn(tmp_path):
