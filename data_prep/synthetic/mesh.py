@@ -41,8 +41,10 @@ class Mesh:
         follow = HALO_FOLLOWS * near / near.sum(axis=1, keepdims=True)
         self.follow = np.concatenate([follow, np.zeros((len(frame), len(self.mean_shape)))])  # [A, 68]
         self.mean_area = _areas(self.vertices[None], self.triangles)[0]
-        # Delaunay's triangles have no fixed orientation; a fold is a change of sign against the mean.
         self.large = (np.abs(self.mean_area) > 6.0) & ~np.isin(self.triangles, INNER_LIPS).any(axis=1)
+        inside = (self.triangles < len(self.mean_shape)).all(axis=1)
+        # Within the face nothing may turn over; around it a little, as where a turned jaw hides the neck.
+        self.least = np.where(inside, 0.0, -0.15)[self.large]
 
     def place(self, shapes: np.ndarray) -> np.ndarray:
         """Face points [N, 68, 2] in canvas pixels -> all vertices [N, 68 + A, 2], anchors included."""
@@ -50,12 +52,12 @@ class Mesh:
         return np.concatenate([shapes, moved], axis=1)
 
     def folded(self, vertices: np.ndarray) -> np.ndarray:
-        """bool [N]: faces in which a triangle turns over clearly, but for slight ones and the inner lips'.
+        """bool [N]: faces in which a triangle turns over, but for slight ones and the inner lips'.
 
-        vertices: [N, V, 2].
+        vertices: [N, V, 2]. Delaunay's triangles have no fixed orientation: their mean areas' signs tell.
         """
         ratio = _areas(vertices, self.triangles)[:, self.large] / self.mean_area[self.large]
-        return (ratio < -0.15 * np.median(ratio, axis=1, keepdims=True)).any(axis=1)
+        return (ratio < self.least * np.median(ratio, axis=1, keepdims=True)).any(axis=1)
 
     def lookups(self, targets: np.ndarray, sources: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """For each face, where each pixel of its output square reads from: float32 [size, size, 2], (x, y).
@@ -99,9 +101,9 @@ def _affine(targets: np.ndarray, sources: np.ndarray) -> np.ndarray:
     gram = np.einsum("...vi,...vj->...ij", t, t) + SLIVER * np.eye(2)
     cross = np.einsum("...vi,...vj->...ij", s, t) + SLIVER * np.eye(2)
     determinant = gram[..., 0, 0] * gram[..., 1, 1] - gram[..., 0, 1] ** 2
-    adjugate = np.stack(
-        [gram[..., 1, 1], -gram[..., 0, 1], -gram[..., 0, 1], gram[..., 0, 0]], axis=-1
-    ).reshape(gram.shape)
+    adjugate = np.stack([gram[..., 1, 1], -gram[..., 0, 1], -gram[..., 0, 1], gram[..., 0, 0]], axis=-1).reshape(
+        gram.shape
+    )
     linear = cross @ (adjugate / determinant[..., None, None])  # source = linear @ target
     shift = origin.swapaxes(-1, -2) - linear @ centre.swapaxes(-1, -2)
     return np.concatenate([linear, shift], axis=-1)

@@ -17,6 +17,8 @@ from data_prep.faceset import DataError, FaceSet
 from data_prep.schema import IBUG68, KAGGLE15, Schema, kaggle15_from_ibug68
 from data_prep.synthetic import model as face_model
 from data_prep.synthetic import structure
+from data_prep.synthetic.background import head_mask, scene
+from data_prep.synthetic.mesh import CANVAS
 from data_prep.synthetic.model import FaceModel
 from data_prep.synthetic.photo import photographed
 from data_prep.synthetic.shapes import alignment, inverse, moved, smooth_moves, with_lips_apart
@@ -24,6 +26,8 @@ from data_prep.synthetic.shapes import alignment, inverse, moved, smooth_moves, 
 SIZE = 96  # pixels a side of the pictures
 CHUNK = 256  # faces per random stream and matrix product
 LABEL_NOISE = 0.7  # px, Gaussian: by how much the labels of rows with the same picture differ
+GRAIN = 0.7  # share of the detail that the modes leave out, given back as fine noise; more looks like film
+SCENES = 0.5  # share of faces before a drawn scene instead of the model's own background
 FIT_TOLERANCE = 0.6  # px: how closely the 68 points keep to the 15 drawn labels before posing
 
 
@@ -111,13 +115,14 @@ class Painter:
         self.texture_from_shape = across @ np.linalg.pinv(within, rcond=1e-3)
         self.texture_rest = _root(other - self.texture_from_shape @ across.T)
         self.label_root = _root(model.label_covariance.astype(np.float64))
+        self.background = head_mask(model.mean_shape, CANVAS)
         self.basis = model.texture_basis.reshape(len(model.texture_basis), -1)
 
     def draw(self, count: int, rng: np.random.Generator, spread: float = 1.0) -> Drawn:
         """Points, poses and textures of `count` faces."""
-        labels = self.model.label_mean + spread * (
-            rng.standard_normal((count, 30)) @ self.label_root.T
-        ).reshape(count, 15, 2)
+        labels = self.model.label_mean + spread * (rng.standard_normal((count, 30)) @ self.label_root.T).reshape(
+            count, 15, 2
+        )
         to_canvas = alignment(labels, self.reference)
         wanted = (moved(labels, to_canvas) - self.label_centre).reshape(count, 30)
         shape = wanted @ self.from_labels.T + rng.standard_normal((count, len(self.from_labels))) @ self.shape_rest.T
@@ -146,7 +151,7 @@ class Painter:
         normal = (others[:, :-2] @ self.basis).reshape(-1, *model.texture_mean.shape) + model.texture_mean
         detail = rng.standard_normal(normal.shape, dtype=np.float32)
         for face, grain in zip(normal, detail, strict=True):
-            face += 0.7 * model.texture_residual * cv2.GaussianBlur(grain, (0, 0), 0.7)
+            face += GRAIN * model.texture_residual * cv2.GaussianBlur(grain, (0, 0), 0.7)
         mean, log_std = (model.brightness_mean + model.brightness_std * others[:, -2:]).T
         return (mean[:, None, None] + np.exp(log_std)[:, None, None] * normal).astype(np.float32)
 
@@ -157,6 +162,8 @@ class Painter:
         lookups = self.mesh.lookups(targets, self.mesh.vertices[None], SIZE)
         for i, lookup in enumerate(lookups):
             texture = drawn.textures[i]
+            if photo and drawn.rng.random() < SCENES:
+                texture = texture + self.background * (scene(CANVAS, drawn.rng) - texture)
             picture = cv2.remap(texture, lookup, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
             if photo:
                 pictures[i] = photographed(picture, drawn.points[i], drawn.rng)

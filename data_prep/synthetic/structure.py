@@ -46,7 +46,7 @@ def draw(count: int, patterns: np.ndarray, pattern_counts: np.ndarray, rng: np.r
     eyes = min(round(second * EYES / (ROWS - FIRST)), second - full)
     short = first + rng.permutation(second)[: second - full]
     carried[np.ix_(short[:eyes], four[2:])] = False
-    carried[short[eyes:], rng.choice(four[2:], len(short) - eyes)] = False  # three points: nose or lip unlabelled
+    carried[short[eyes:], four[3]] = False  # where three points are labelled, it is the lip that lacks
     sources = np.repeat([1, 2], [first, second]).astype(np.int64)
     return Structure(sources, carried, _repeats(count, first, rng))
 
