@@ -11,7 +11,7 @@ help:
 	@echo "make test-all  the slow tests too"
 
 study: $(VENV)/study
-	$(RUN) -m data_prep --source synthetic --output data/prepared/synthetic
+	$(RUN) -m data_prep --source synthetic --missing none --output data/prepared/synthetic
 	$(RUN) -m models.base --data data/prepared/synthetic --recipe quick
 	$(RUN) -m models.v1 --data data/prepared/synthetic --recipe quick
 	$(RUN) -m evaluation --runs runs/synthetic --output results/synthetic

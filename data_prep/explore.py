@@ -54,8 +54,11 @@ def explore(results: Path, faces: FaceSet, splits: dict[str, Split], checks: lis
         results / "keypoints.png": explore_plots.keypoints(faces, by_source, backgrounds),
         results / "pixels.png": explore_plots.pixels(by_source, gray.histograms, gray.means, gray.contrasts),
         sheets / "samples.png": explore_sheets.true_points(faces, chosen),
-        sheets / "samples_filled.png": explore_sheets.treated_points(faces, splits, chosen),
     }
+    treated = sheets / "samples_filled.png"
+    treated.unlink(missing_ok=True)  # of another treatment
+    if any((observed(split.filled) & ~split.observed).any() for split in splits.values()):
+        figures[treated] = explore_sheets.treated_points(faces, splits, chosen)
     for folder in {results, sheets}:
         folder.mkdir(parents=True, exist_ok=True)
     _replace(results / "checks.csv", lambda path: write_checks(path, checks))

@@ -12,9 +12,9 @@ from data_prep.faceset import FaceSet, observed
 from data_prep.prepared import Split
 from data_prep.style import STYLE
 
-COLUMNS = 6
+COLUMNS = 10
 MOST_ROWS = 6
-TILE = 1.3  # inches
+TILE = 1.05  # inches
 TRUE, FILLED = "#00E000", "#FF9500"
 
 
@@ -62,9 +62,7 @@ def treated_points(faces: FaceSet, splits: dict[str, Split], lines: list[Line]) 
     filled = np.full_like(faces.keypoints, np.nan)
     for split in splits.values():
         filled[[position[i] for i in split.ids.tolist()]] = np.where(split.observed[..., None], np.nan, split.filled)
-    any_filled = observed(filled).any()
-    title = "The same faces after missing points were " + ("filled in" if any_filled else "treated: none was filled in")
-    return _sheet(faces, lines, filled, title)
+    return _sheet(faces, lines, filled, "The same faces after missing points were filled in")
 
 
 def _sheet(faces: FaceSet, lines: list[Line], filled: np.ndarray, title: str) -> Figure:
@@ -89,7 +87,7 @@ def _sheet(faces: FaceSet, lines: list[Line], filled: np.ndarray, title: str) ->
                 ax.imshow(faces.images[face], cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="bilinear")
                 true_at.append(faces.keypoints[face] + corner)
                 filled_at.append(filled[face] + corner)
-                ax.text(x, y - 0.03 * height, _caption(faces, face), fontsize=6.5, va="baseline")
+                ax.text(x, y - 0.03 * height, _caption(faces, face), fontsize=6, va="baseline")
         many = len(faces.schema) > 30
         true_style = {"ls": "", "marker": "o", "color": TRUE, "mec": "#004000", "mew": 0.3 if many else 0.5}
         filled_style = {"ls": "", "marker": "o", "color": FILLED, "mfc": "none", "mew": 0.6 if many else 1.1}
