@@ -226,9 +226,12 @@ def test_same_bytes_again_in_another_process(analysed, tmp_path):
 def test_68_points_of_one_source_with_nothing_missing(tmp_path):
     faces = make_faces(IBUG68)
     faces = replace(faces, sources=np.zeros(N, dtype=int), ids=np.array([f"folder/{i}.png" for i in range(N)]))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/samples_filled.png").write_bytes(b"of another treatment")
     explore(tmp_path / "data", faces, make_splits(faces), CHECKS, embedded=True)
-    for name in (*PLOTS, *SHEETS):
+    for name in (*PLOTS, "samples.png"):
         assert is_picture(tmp_path / "data" / name), name
+    assert not (tmp_path / "data/samples_filled.png").exists()  # nothing is filled, and the old sheet is gone
     assert [part for (part,) in read_table(tmp_path / "data/summary.csv", "part")] == ["all", "train", "val", "test"]
     assert list(read_table(tmp_path / "data/patterns.csv", "pattern")) == [("all",)]
     assert "faces_source_1" not in (tmp_path / "data/patterns.csv").read_text()
