@@ -134,7 +134,9 @@ def choose_source(args: argparse.Namespace) -> tuple[str, Path | None]:
         return args.source, args.input
     if args.input is not None:
         return "kaggle", args.input
-    if RAW.is_dir() and any(not file.name.startswith(".") for file in RAW.iterdir()):
+    from data_prep.sources import kaggle
+
+    if RAW.is_dir() and kaggle.holds(RAW):
         return "kaggle", RAW
     if args.source == "kaggle":
         return "kaggle", download_kaggle()

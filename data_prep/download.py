@@ -16,7 +16,7 @@ def download_kaggle() -> Path:
     try:
         import kagglehub
     except ImportError as error:
-        raise DataError(f"kagglehub is not installed (pip install kagglehub); or {BY_HAND}") from error
+        raise DataError(f"kagglehub is not installed (pip install kagglehub==1.0.2); or {BY_HAND}") from error
     try:
         return Path(kagglehub.competition_download(COMPETITION))
     except Exception as error:  # kagglehub raises whatever its HTTP library does; none of it helps a user

@@ -121,8 +121,14 @@ def evaluate(job: Job) -> None:
         "truth_against_prediction.png": plots.truth_against_prediction(entries),
         "mean_face_errors.png": plots.mean_face_errors(entries, baseline.test.predicted[0]),
     }
-    prepared = PREPARED / baseline.data
-    images, why_not = faces.load_images(prepared, baseline.test.ids)
+    folders = [
+        PREPARED / baseline.data,
+        *(Path(run.config["data_folder"]) for run in job.runs if "data_folder" in run.config),
+    ]
+    for prepared in dict.fromkeys(folders):
+        images, why_not = faces.load_images(prepared, baseline.test.ids)
+        if images is not None:
+            break
     if images is not None:
         for run in entry_forms.main_entries(entries, plots.MOST_PANELS):
             folder = "" if faces.may_be_published(prepared, run) else "faces/"

@@ -91,7 +91,7 @@ def from_run(run: Run) -> Entry:
 def mean_face(runs: list[Run]) -> Entry:
     """The baseline that predicts the mean of the training labels for every face, scored on the same points.
 
-    Treatments that drop rows have another mean; the one from the most training faces of this data set stands.
+    It is taken from the run with the most training faces: `drop` also thins the validation faces.
     """
     own = [run for run in runs if run.config.get("trained_on", run.config["data"]) == run.config["data"]]
     run = min(own or runs, key=lambda r: (-(r.config.get("train_faces") or 0), r.name))

@@ -149,7 +149,8 @@ def _filled_scores(scored: Scored) -> Row:
 
 
 def _training(entry: Entry) -> Row:
-    keys = ("train_faces", "parameters", "epochs", "best_epoch", "train_seconds", "precision", "backend")
+    keys = ("train_faces", "parameters", "epochs", "best_epoch", "train_seconds", "train_cpu_seconds")
+    keys += ("precision", "backend")
     size = entry.config.get("image_size")
     return {
         "image_size": "x".join(map(str, size)) if size else None,

@@ -46,7 +46,7 @@ class Base(nn.Module):
 
 
 class V1(nn.Module):
-    """models/v1.py. PyTorch's momentum is the share of the new batch: 0.1 is Keras' 0.9."""
+    """models/v1.py. PyTorch's momentum is the share of the new batch: 0.3 is Keras' 0.7."""
 
     def __init__(self, image_size, mean_face):
         super().__init__()
@@ -56,7 +56,7 @@ class V1(nn.Module):
         self.conv4 = nn.Conv2d(64, 128, 3, padding=1)
         self.conv5 = nn.Conv2d(128, 128, 3, padding=1)
         self.pool = nn.MaxPool2d(2)
-        self.normalise = nn.BatchNorm2d(128, eps=1e-3, momentum=0.1)
+        self.normalise = nn.BatchNorm2d(128, eps=1e-3, momentum=0.3)
         self.dropout1 = nn.Dropout(0.3)
         self.before_flatten = (128, image_size[0] // 16, image_size[1] // 16)
         self.hidden = nn.Linear(128 * (image_size[0] // 16) * (image_size[1] // 16), 256)

@@ -9,12 +9,14 @@ with the data it was trained on.
 import argparse
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from data_prep.faceset import DataError
 from data_prep.prepared import load
 from models.backend import import_keras
 from models.runs import publish, read_run, write_record
+from models.trainer import predict, provenance, split_of
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,9 +50,15 @@ def apply(folder: Path, data_folder: Path, output: Path | None, command: str) ->
     ):
         if of_run != of_data:
             raise DataError(f"{folder} was trained for {what} {of_run}, {data_folder} has {of_data}")
+    source = data.manifest["source"]
+    same_file = source["kind"] != "synthetic" and source["sha256"] == run.config["data_source"]["sha256"]
+    if same_file and run.config["split"] != split_of(data):
+        raise DataError(
+            f"{data_folder} splits the file that {folder} was trained on anew: it would be tested on faces it saw"
+        )
+    if output is not None and (output / "model.keras").exists():
+        raise DataError(f"{output} is a trained run; name another --output")
     network = load_network(folder / "model.keras")
-
-    from models.trainer import predict, provenance
 
     trained_on = run.config["data"]
     output = output or Path("runs") / data.name / f"{run.name}-from-{trained_on}"
@@ -60,13 +68,16 @@ def apply(folder: Path, data_folder: Path, output: Path | None, command: str) ->
         "data": data.name,
         "data_source": data.manifest["source"],
         "trained_on": trained_on,
-        "split": {**data.manifest["faces"], "seed": data.manifest["seed"]},
+        "data_folder": str(data.folder),
+        "split": split_of(data),
         "mean_face": data.manifest["mean_face"],
         "trained_with": run.config["command"],
         **provenance(import_keras(), command),
     }
+    # Scored on true labels alone: what a treatment filled in on this data the network never met.
+    splits = {name: replace(getattr(data, name), filled=getattr(data, name).keypoints) for name in ("val", "test")}
     with publish(output) as aside:
-        write_record(aside, config, run.history, val=predict(network, data.val), test=predict(network, data.test))
+        write_record(aside, config, run.history, **{name: predict(network, split) for name, split in splits.items()})
     return output
 
 

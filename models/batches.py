@@ -7,13 +7,14 @@ import numpy as np
 class Batches(keras.utils.PyDataset):
     """Images uint8 [B, H, W] and labels float32 [B, K, 2] in pixels, in a new order each epoch.
 
-    The order depends on the seed and the epoch alone. Without a seed rows come in file order.
+    The order depends on the seed and the epoch alone, as long as `fit` is told `shuffle=False` (else Keras
+    shuffles the batches too). Without a seed rows come in file order.
     """
 
     def __init__(self, images, keypoints, batch_size: int, seed: int | None = None):
         super().__init__()
-        self.images = np.asarray(images)  # one copy in memory: random access to the mapped file is slower
-        self.keypoints = np.asarray(keypoints)
+        self.images = np.array(images)  # a copy in memory: random access to the mapped file may be slow
+        self.keypoints = np.array(keypoints)
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0

@@ -21,19 +21,44 @@ def masked_mse(y_true, y_pred):
     return ops.sum(difference**2) / ops.maximum(ops.sum(labelled), 1.0)
 
 
-@keras.saving.register_keras_serializable(package="keypoints")
-class MaskedMAE(keras.metrics.Metric):
-    """Mean absolute error in pixels, pooled over all labelled coordinates of an epoch."""
+class _Pooled(keras.metrics.Metric):
+    """A mean over all labelled coordinates of an epoch, whatever batches they came in."""
 
-    def __init__(self, name="mae", **kwargs):
+    def __init__(self, name, **kwargs):
         super().__init__(name=name, **kwargs)
         self.total = self.add_weight(name="total", initializer="zeros", dtype="float32")
         self.count = self.add_weight(name="count", initializer="zeros", dtype="float32")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         difference, labelled = _masked_difference(y_true, y_pred)
-        self.total.assign_add(ops.sum(ops.abs(difference)))
+        self.total.assign_add(ops.sum(self.of(difference)))
         self.count.assign_add(ops.sum(labelled))
 
     def result(self):
         return self.total / ops.maximum(self.count, 1.0)
+
+
+@keras.saving.register_keras_serializable(package="keypoints")
+class MaskedMAE(_Pooled):
+    """Mean absolute error in pixels."""
+
+    def __init__(self, name="mae", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def of(self, difference):
+        return ops.abs(difference)
+
+
+@keras.saving.register_keras_serializable(package="keypoints")
+class MaskedMSE(_Pooled):
+    """Mean squared error in px^2: the loss, exactly.
+
+    What Keras reports as `loss` is the mean of the batches' losses, weighted by faces; where batches differ in
+    how many points are labelled, that is not the mean over points. Early stopping therefore watches this.
+    """
+
+    def __init__(self, name="mse", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def of(self, difference):
+        return difference**2

@@ -1,5 +1,6 @@
 """Training recipes: everything that shapes a training besides the network, the data and the seed."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 
 from data_prep.faceset import DataError
@@ -20,7 +21,7 @@ class Recipe:
     restore_best: bool = True  # end with the weights of the best validation epoch
 
     def __post_init__(self):
-        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
+        if self.epochs < 1 or self.batch_size < 1 or not 0 < self.learning_rate < math.inf:
             raise DataError(
                 f"recipe {self.name}: epochs and batch size must be 1 or more and the learning rate above 0"
             )
@@ -29,9 +30,10 @@ class Recipe:
                 raise DataError(f"unknown {field} {getattr(self, field)!r}; accepted: {', '.join(accepted)}")
 
     def with_changes(self, **changes) -> "Recipe":
-        """This recipe with the changes that are not None; a changed recipe is named `<name>*`."""
+        """This recipe with the changes that are not None, which become part of its name: `quick+epochs=5`."""
         changes = {k: v for k, v in changes.items() if v is not None and v != getattr(self, k, None)}
-        return replace(self, name=self.name + "*", **changes) if changes else self
+        named = "".join(f"+{field}={value}" for field, value in changes.items())
+        return replace(self, name=self.name + named, **changes)
 
     def as_dict(self) -> dict:
         return asdict(self)

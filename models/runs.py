@@ -14,6 +14,7 @@ neither TensorFlow nor Keras.
 import csv
 import json
 import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from data_prep.faceset import DataError
 from data_prep.schema import SCHEMAS, Schema
 
 RECORD_FILES = ("config.json", "history.csv", "predictions.npz")
+HEAVY_FILES = ("model.keras", "summary.txt", "loss.png", "predictions_test.csv", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -122,16 +124,22 @@ def write_record(folder: Path, config: dict, history: dict[str, list[float]], **
 def publish(folder: Path) -> Iterator[Path]:
     """A folder to write into that takes the place of `folder` at once, when the block ends without an error.
 
-    Raises DataError where `folder` holds something that is not a run.
+    Raises DataError where `folder` holds anything that is not of a run: it would be lost.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").is_file():
-        raise DataError(f"{folder} exists and is not a run; name another --output")
-    aside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    yield aside
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    folder = folder.resolve()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name not in (*RECORD_FILES, *HEAVY_FILES):
+            raise DataError(f"{folder} exists and is not a run (it holds {path.name}); name another --output")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # A name of its own, so that two processes with one output do not write into each other's files.
+    aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".partial", dir=folder.parent))
+    try:
+        aside.chmod(0o755)
+        yield aside
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def copy_record(run: Run, destination: Path) -> None:

@@ -6,6 +6,7 @@ Every `python -m models.<name>` is `main("<name>")` of this module.
 import argparse
 import csv
 import datetime
+import importlib.util
 import os
 import platform
 import shlex
@@ -18,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.faceset import DataError
-from data_prep.missing import mean_face
 from data_prep.prepared import Prepared, Split, load
 from data_prep.style import STYLE
 from models.backend import import_keras
@@ -27,6 +27,7 @@ from models.recipe import RECIPES, Recipe, get_recipe
 from models.runs import RECORD_FILES, Predictions, publish, read_run, write_record
 
 PREDICT_BATCH = 256
+NUMERIC_SETTINGS = ("TF_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "ONEDNN_MAX_CPU_ISA")
 
 
 def main(model: str, argv: list[str] | None = None) -> int:
@@ -38,6 +39,7 @@ def main(model: str, argv: list[str] | None = None) -> int:
         )
         output = args.output or default_folder(data, model, recipe, args.seed)
         if all((output / name).is_file() for name in RECORD_FILES) and not args.overwrite:
+            check_same(output, model, data, recipe, args.seed, args.precision)
             print(f"{output} is a finished run (--overwrite trains it again)")
             return 0
         with publish(output) as folder:
@@ -79,8 +81,36 @@ def parse_arguments(model: str, argv: list[str] | None) -> argparse.Namespace:
 
 
 def default_folder(data: Prepared, model: str, recipe: Recipe, seed: int) -> Path:
-    name = f"{model}-{recipe.name.replace('*', '_changed')}-{data.manifest['treatment']}-s{seed}"
-    return Path("runs") / data.name / name
+    return Path("runs") / data.name / f"{model}-{recipe.name}-{data.manifest['treatment']}-s{seed}"
+
+
+def check_same(folder: Path, model: str, data: Prepared, recipe: Recipe, seed: int, precision: str) -> None:
+    """Raise DataError where a finished run is not what is asked for now; warn where its code was another."""
+    config = read_run(folder).config
+    source = ("kind", "sha256")
+    asked = {
+        "model": model,
+        "recipe": recipe.as_dict(),
+        "seed": seed,
+        "treatment": data.manifest["treatment"],
+        "split": split_of(data),
+        "source": [data.manifest["source"][key] for key in source],
+    }
+    found = {**config, "source": [config["data_source"].get(key) for key in source]}
+    different = [name for name, value in asked.items() if found.get(name) != value]
+    if precision not in ("auto", config["precision"]):
+        different.append("precision")
+    if different:
+        raise DataError(
+            f"{folder} is a finished run with another {', '.join(different)}; --overwrite it or name another --output"
+        )
+    if config["commit"] != (now := _commit()):
+        print(f"warning: {folder} was trained by commit {config['commit']}, this is {now}", file=sys.stderr)
+
+
+def split_of(data: Prepared) -> dict:
+    """Faces per split, and the seed that split them."""
+    return {**data.manifest["faces"], "seed": data.manifest["seed"]}
 
 
 def train(
@@ -94,7 +124,7 @@ def train(
     from models.registry import get_builder
 
     build, policy = get_builder(model), resolve(precision)
-    image_size, face = data.train.images.shape[1:], mean_face(data.train.keypoints)
+    image_size, face = data.train.images.shape[1:], np.array(data.manifest["mean_face"])
     if np.isnan(face).any():
         raise DataError(f"{data.folder}: a keypoint has no label in any training row")
 
@@ -108,6 +138,7 @@ def train(
     start, start_cpu = time.perf_counter(), time.process_time()
     fitted = network.fit(
         batches,
+        shuffle=False,  # `batches` shuffles rows itself
         validation_data=Batches(data.val.images, data.val.filled, PREDICT_BATCH),
         epochs=recipe.epochs,
         callbacks=[clock.callback, stopping, *tensorboard_logs(keras, tensorboard, folder)],
@@ -115,7 +146,7 @@ def train(
     )
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
     history = {"epoch": [epoch + 1 for epoch in fitted.epoch], **fitted.history, **clock.columns}
-    if not np.isfinite(history["val_loss"]).any():
+    if not np.isfinite(history["val_mse"]).any():
         raise DataError(f"training diverged: no finite validation loss (learning rate {recipe.learning_rate})")
 
     # What is saved and scored is a float32 network: a file saved under mixed precision stays so for its users.
@@ -128,7 +159,8 @@ def train(
         "data": data.name,
         "data_source": data.manifest["source"],
         "trained_on": data.name,
-        "split": {**data.manifest["faces"], "seed": data.manifest["seed"]},
+        "data_folder": str(data.folder),
+        "split": split_of(data),
         "schema": data.schema.name,
         "image_size": list(image_size),
         "treatment": data.manifest["treatment"],
@@ -140,7 +172,7 @@ def train(
         "parameters": final.count_params(),
         "train_faces": len(data.train),
         "epochs": len(history["epoch"]),
-        "best_epoch": int(np.nanargmin(history["val_loss"])) + 1,
+        "best_epoch": stopping.best_epoch + 1 if recipe.restore_best else len(history["epoch"]),
         "train_seconds": round(seconds, 1),
         "train_cpu_seconds": round(cpu_seconds, 1),
         **made_by,
@@ -150,12 +182,12 @@ def train(
 
 def compile_network(keras, network, rate) -> None:
     """Adam on the masked MSE with the MAE as metric. rate: a number or a Keras schedule."""
-    from models.losses import MaskedMAE, masked_mse
+    from models.losses import MaskedMAE, MaskedMSE, masked_mse
 
     network.compile(
         optimizer=keras.optimizers.Adam(rate),
         loss=masked_mse,
-        metrics=[MaskedMAE()],
+        metrics=[MaskedMAE(), MaskedMSE()],
         jit_compile=keras.backend.backend() == "jax",  # XLA on a CPU bypasses TensorFlow's fast kernels
     )
 
@@ -172,7 +204,7 @@ def learning_rate(keras, recipe: Recipe, steps_per_epoch: int):
 
 def early_stopping(keras, recipe: Recipe):
     return keras.callbacks.EarlyStopping(
-        monitor="val_loss",
+        monitor="val_mse",  # the validation loss, pooled over points
         mode="min",
         patience=recipe.epochs if recipe.patience is None else recipe.patience,
         min_delta=recipe.min_delta,
@@ -201,20 +233,25 @@ class EpochClock:
 def tensorboard_logs(keras, wanted: bool, folder: Path) -> list:
     if not wanted:
         return []
-    try:
-        return [keras.callbacks.TensorBoard(folder / "tensorboard")]
-    except ImportError as error:
-        raise DataError(f"--tensorboard needs TensorFlow and tensorboard installed ({error})") from error
+    for package in ("tensorflow", "tensorboard"):
+        if importlib.util.find_spec(package) is None:
+            raise DataError(f"--tensorboard needs {package} (pip install {package})")
+    return [keras.callbacks.TensorBoard(folder / "tensorboard")]
 
 
 def provenance(keras, command: str) -> dict:
     """Which code on which machine: commit, versions, CPU, cores."""
     return {
         "backend": keras.backend.backend(),
-        "versions": {name: v for name in ("keras", "tensorflow", "jax", "numpy") if (v := _version(name))},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: found for name in ("keras", "tensorflow", "jax", "numpy") if (found := _version(name))},
+        },
         "commit": _commit(),
         "command": command,
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.system()},
+        # what else changes the last bits of a result
+        "environment": {name: os.environ[name] for name in NUMERIC_SETTINGS if name in os.environ},
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 

@@ -4,9 +4,8 @@ Five 3x3 convolutions down to maps of 6x6, so the dense part is half of base's a
 face instead of at pixels; dropout in front of both dense layers; batch normalisation (Ioffe & Szegedy 2015)
 behind the last convolution.
 
-Why normalise only there: behind every convolution it made this network worse (validation RMSE 3.5 px against
-2.9 px after 8 epochs, kaggle15, seed 0): a batch's mean and variance jitter by more than the pixel or two that
-is still to be learnt. At 96x96 and 48x48 it would also double the training time.
+Why normalise only there: in trials (no runs of them are kept) normalising behind every convolution made this
+network clearly worse under `quick`, and at 96x96 and 48x48 it nearly doubled the training time.
 
     python -m models.v1 --data data/prepared/kaggle15 --recipe quick
 """

@@ -7,7 +7,7 @@ from models.backend import import_keras
 
 keras = import_keras()
 
-from models.losses import MaskedMAE, masked_mse  # noqa: E402  (needs Keras' backend set up first)
+from models.losses import MaskedMAE, MaskedMSE, masked_mse  # noqa: E402  (needs Keras' backend set up first)
 
 NAN = np.nan
 # Two faces, two points. Labelled: three points with the differences (1, -2), (3, 0) and (0, 4).
@@ -47,3 +47,10 @@ def test_mae_pools_over_batches():
     assert float(metric.result()) == pytest.approx(10 / 6)
     metric.reset_state()
     assert float(metric.result()) == 0
+
+
+def test_pooled_mse_is_the_mean_over_points_not_over_batches():
+    metric = MaskedMSE()
+    metric.update_state(TRUTH[:1], PREDICTED[:1])  # 1 + 4 + 9 + 0 over 4 coordinates: 3.5
+    metric.update_state(TRUTH[1:], PREDICTED[1:])  # 0 + 16 over 2: 8
+    assert float(metric.result()) == pytest.approx(30 / 6)  # not (3.5 + 8) / 2

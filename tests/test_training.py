@@ -1,6 +1,7 @@
 """Training from end to end on a handful of embedded faces: what a run leaves, that it repeats, how it refuses."""
 
 import csv
+import importlib.util
 import json
 import os
 import subprocess
@@ -39,7 +40,7 @@ def test_a_run_leaves_everything(run):
     expected = ("config.json", "history.csv", "predictions.npz", "model.keras", "summary.txt", "loss.png")
     assert sorted(path.name for path in run.iterdir()) == sorted((*expected, "predictions_test.csv"))
     config = json.loads((run / "config.json").read_text())
-    assert config["recipe"]["name"] == "quick*"  # changed by --epochs, and says so
+    assert config["recipe"]["name"] == "quick+epochs=2+batch_size=16"
     assert (config["epochs"], config["train_faces"], config["treatment"]) == (2, 64, "none")
     assert config["command"].startswith("python -m models.base --data")
     assert "Total params" in (run / "summary.txt").read_text()
@@ -47,7 +48,8 @@ def test_a_run_leaves_everything(run):
 
 def test_history_has_a_row_per_epoch(run):
     history = read_run(run).history
-    assert list(history) == ["epoch", "loss", "mae", "val_loss", "val_mae", "learning_rate", "seconds"]
+    losses = ["loss", "mae", "mse", "val_loss", "val_mae", "val_mse"]
+    assert list(history) == ["epoch", *losses, "learning_rate", "seconds"]
     assert history["epoch"] == [1, 2]
     assert np.isfinite(history["loss"]).all()
 
@@ -89,6 +91,30 @@ def test_a_finished_run_is_not_trained_again(run, data, capsys):
     assert trainer.main("base", ["--data", str(data), *SHORT, "--output", str(run)]) == 0
     assert "finished run" in capsys.readouterr().out
     assert (run / "model.keras").stat().st_mtime_ns == before
+
+
+def test_a_finished_run_of_other_options_is_refused(run, data, capsys):
+    for change in (["--seed", "5"], ["--learning-rate", "0.01"], ["--precision", "float32"]):
+        options = ["--data", str(data), *SHORT, *change, "--output", str(run)]
+        assert trainer.main("base", options) == (0 if read_run(run).config["precision"] == change[-1] else 2)
+    assert "another recipe; --overwrite" in capsys.readouterr().err
+
+
+def test_the_kept_epoch_is_the_one_of_least_pooled_validation_loss(run, data):
+    recorded = read_run(run)
+    best = int(np.argmin(recorded.history["val_mse"]))
+    assert recorded.config["best_epoch"] == best + 1
+    # Missing points stay out of it: the kept network's own error over labelled points is that very number.
+    labelled = recorded.val.error[recorded.val.observed]
+    assert np.mean(labelled**2) == pytest.approx(recorded.history["val_mse"][best], rel=0.05)  # bfloat16 training
+
+
+def test_tensorboard_that_is_not_installed_is_said_at_once(data, tmp_path, capsys):
+    if importlib.util.find_spec("tensorboard"):
+        pytest.skip("tensorboard is installed")
+    options = ["--data", str(data), *SHORT, "--tensorboard", "--output", str(tmp_path / "new")]
+    assert trainer.main("base", options) == 2
+    assert "needs tensorboard" in capsys.readouterr().err
 
 
 def test_applied_to_its_own_data_it_predicts_the_same(run, data, tmp_path):
@@ -133,7 +159,8 @@ def test_a_folder_that_is_no_run_is_left_alone(data, tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("years of work")
     assert trainer.main("base", ["--data", str(data), *SHORT, "--output", str(tmp_path)]) == 2
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
-    assert "is not a run" in capsys.readouterr().err
+    assert "is not a run (it holds thesis.txt)" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.parent.glob(f"{tmp_path.name}.*")] == []
 
 
 def test_a_damaged_record_is_named(run, tmp_path):
@@ -154,6 +181,6 @@ def test_recipes_are_what_the_study_says():
 
 def test_a_changed_recipe_says_so():
     assert get_recipe("quick").with_changes(epochs=None).name == "quick"
-    assert get_recipe("quick").with_changes(epochs=3).name == "quick*"
+    assert get_recipe("quick").with_changes(epochs=3).name == "quick+epochs=3"
     with pytest.raises(TypeError):
         get_recipe("quick").with_changes(momentum=0.9)

@@ -83,6 +83,14 @@ def label_sources(keypoints: np.ndarray) -> np.ndarray:
     return np.where(np.arange(len(keypoints)) < border, 1, 2)
 
 
+def holds(folder: Path) -> bool:
+    """Whether `read` would find a training set in this folder."""
+    try:
+        return bool(_find(folder))
+    except DataError:
+        return False
+
+
 def _find(path: Path) -> list[Path]:
     """The one file to read, or the pair (images, table)."""
     if not path.exists():
