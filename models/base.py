@@ -4,7 +4,11 @@ Three 3x3 convolutions with ReLU, each followed by 2x2 max-pooling, a hidden den
 network most tutorials on this data set begin with (Nouri, "Using convolutional neural nets to detect facial
 keypoints", 2014, net2), at a width that trains in minutes on two cores. Nothing regularises it.
 
-    python -m models.base --data data/prepared/kaggle15 --recipe quick
+    python -m models.base --data data/prepared/kaggle15 --recipe quick        # under 2 minutes on 2 cores
+    python -m models.base --data data/prepared/kaggle15 --recipe reference    # 30 minutes, the machine shared
+
+RMSE on labelled test points of kaggle15, missing points forward-filled: quick 2.75 to 2.80 px over three seeds,
+reference 3.04 px (one seed); the mean face 4.78 px. See results/kaggle15/performance.csv.
 """
 
 import sys
