@@ -79,7 +79,7 @@ class KerasSide:
 
     def describe(self) -> dict:
         from evaluation.flops import forward_flops
-        from models.trainer import provenance
+        from models.provenance import provenance
 
         return {
             "parameters": self.network.count_params(),

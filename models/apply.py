@@ -15,8 +15,9 @@ from pathlib import Path
 from data_prep.faceset import DataError
 from data_prep.prepared import load
 from models.backend import import_keras
+from models.provenance import provenance
 from models.runs import publish, read_run, write_record
-from models.trainer import predict, provenance, split_of
+from models.trainer import predict, split_of
 
 
 def main(argv: list[str] | None = None) -> int:

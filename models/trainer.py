@@ -5,15 +5,10 @@ Every `python -m models.<name>` is `main("<name>")` of this module.
 
 import argparse
 import csv
-import datetime
 import importlib.util
-import os
-import platform
 import shlex
-import subprocess
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +18,11 @@ from data_prep.prepared import Prepared, Split, load
 from data_prep.style import STYLE
 from models.backend import import_keras
 from models.precision import PRECISIONS
+from models.provenance import commit, provenance
 from models.recipe import RECIPES, Recipe, get_recipe
 from models.runs import RECORD_FILES, Predictions, publish, read_run, write_record
 
 PREDICT_BATCH = 256
-NUMERIC_SETTINGS = ("TF_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "ONEDNN_MAX_CPU_ISA")
 
 
 def main(model: str, argv: list[str] | None = None) -> int:
@@ -104,7 +99,7 @@ def check_same(folder: Path, model: str, data: Prepared, recipe: Recipe, seed: i
         raise DataError(
             f"{folder} is a finished run with another {', '.join(different)}; --overwrite it or name another --output"
         )
-    if config["commit"] != (now := _commit()):
+    if config["commit"] != (now := commit()):
         print(f"warning: {folder} was trained by commit {config['commit']}, this is {now}", file=sys.stderr)
 
 
@@ -239,23 +234,6 @@ def tensorboard_logs(keras, wanted: bool, folder: Path) -> list:
     return [keras.callbacks.TensorBoard(folder / "tensorboard")]
 
 
-def provenance(keras, command: str) -> dict:
-    """Which code on which machine: commit, versions, CPU, cores."""
-    return {
-        "backend": keras.backend.backend(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: found for name in ("keras", "tensorflow", "jax", "numpy") if (found := _version(name))},
-        },
-        "commit": _commit(),
-        "command": command,
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.system()},
-        # what else changes the last bits of a result
-        "environment": {name: os.environ[name] for name in NUMERIC_SETTINGS if name in os.environ},
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
 def predict(network, split: Split) -> Predictions:
     """Predictions of a network for one split, and their errors against its labels after treatment."""
     images = np.asarray(split.images)
@@ -311,33 +289,3 @@ def plot_loss(path: Path, history: dict, config: dict) -> None:
         axes.set(xlabel="epoch", ylabel="mean squared error, px²", yscale="log", title=config["run"])
         axes.legend()
         figure.savefig(path, dpi=110, metadata={"Software": None})
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str:
-    """This code's commit, with `+changes` where files that git tracks differ from it; `unknown` without git."""
-    here = Path(__file__).resolve().parent.parent
-    try:
-
-        def git(*words):
-            return subprocess.run(("git", "-C", here, *words), capture_output=True, text=True, check=True).stdout
-
-        return git("rev-parse", "--short=12", "HEAD").strip() + (
-            "+changes" if git("status", "--porcelain", "--untracked-files=no", "--", "*.py") else ""
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
