@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from models.registry import NAMES
+
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ("data_prep", "models", "evaluation")
 FORBIDDEN = {
@@ -36,7 +38,7 @@ def test_no_floor_looks_up(floor):
     assert wrong == {}
 
 
-@pytest.mark.parametrize("module", ["data_prep", "models.base", "models.v1", "models.apply", "evaluation"])
+@pytest.mark.parametrize("module", ["data_prep", *(f"models.{name}" for name in NAMES), "models.apply", "evaluation"])
 def test_help_answers_without_heavy_imports(module):
     code = (
         f"import sys, runpy; sys.argv = ['x', '--help']\n"
