@@ -4,7 +4,8 @@
     python -m evaluation --runs runs/kaggle15         into results/kaggle15/
     python -m evaluation --runs runs/kaggle15/base-quick-ffill-s0 --output results/NAME
 
-The records already in the output folder are part of its table.
+The records already in the output folder are part of its table. Where studies/NAME.toml says which runs the table of
+results/NAME needs, one that is missing is an error: a table would not say that it has shrunk.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from data_prep.faceset import DataError
 from evaluation import collect
 from models.runs import Run, copy_record
 
-RUNS, RESULTS, PREPARED = Path("runs"), Path("results"), Path("data/prepared")
+RUNS, RESULTS, PREPARED, STUDIES = Path("runs"), Path("results"), Path("data/prepared"), Path("studies")
 DPI = 120
 
 
@@ -40,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, nargs="+", metavar="DIR", help=runs_help)
     output_help = "where to write (default: results/<data set of the runs>)"
     parser.add_argument("--output", type=Path, metavar="results/NAME", help=output_help)
+    study_help = "study file with the runs that the table needs (default: studies/NAME.toml where there is one)"
+    parser.add_argument("--study", type=Path, metavar="FILE", help=study_help)
     options = parser.parse_args(arguments)
     try:
         jobs, skipped = plan(options.runs, options.output)
@@ -47,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"warning: skipped: {line}", file=sys.stderr)
         if skipped:
             print(f"warning: {len(skipped)} unusable run folder(s) skipped", file=sys.stderr)
+        for job in jobs:
+            check_complete(job, options.study)
         for job in jobs:
             evaluate(job)
     except DataError as error:
@@ -94,29 +99,51 @@ def plan(folders: list[Path] | None, output: Path | None) -> tuple[list[Job], li
     return jobs, skipped
 
 
+def check_complete(job: Job, study: Path | None = None) -> None:
+    """Raise DataError naming the runs that a study requires of this table and that are not among its runs.
+
+    study: a study file; None for studies/<name of the output>.toml, where nothing is required if there is none.
+    """
+    path = study or STUDIES / f"{job.output.name}.toml"
+    if study is None and not path.is_file():
+        return
+    from evaluation.study_file import missing_runs, read_study
+
+    if missing := missing_runs(read_study(path), job.runs):
+        raise DataError(
+            f"{job.output} would lack {len(missing)} run(s) that {path} requires: {', '.join(missing)}; "
+            f"make them with python -m evaluation.study {path}, or write elsewhere with --output"
+        )
+
+
 def evaluate(job: Job) -> None:
     """Write all tables, pictures and records of one output folder, and print the table."""
     # Imported here: matplotlib costs most of a second, which --help and a refusal should not.
     from evaluation import entries as entry_forms
-    from evaluation import faces, plots, tables
+    from evaluation import faces, interval_plots, plots, summary, tables
 
-    trained = [entry_forms.from_run(run) for run in job.runs]
     baseline = entry_forms.mean_face(job.runs)
-    # A further baseline joins here as an entry, a further score as a column in `tables`.
-    entries = [*trained, baseline]
-    rows = tables.performance(entries)
+    # Other baselines are runs; a further score is a column in `tables`.
+    entries = [*map(entry_forms.from_run, job.runs), baseline]
+    noise_floor = entry_forms.noise_floor(job.runs)
+    rows = tables.performance(entries, noise_floor)
     place = {row["run"]: i for i, row in enumerate(rows)}
     entries.sort(key=lambda entry: place[entry.name])
     texts = {"performance.csv": rows, "per_keypoint.csv": tables.per_keypoint(entries)}
     if by_source := tables.by_source(entries):
         texts["by_source.csv"] = by_source
+    variants = summary.summary(entries)
+    texts["summary.csv"] = variants
+    if comparisons := summary.comparisons(entries):
+        texts["comparisons.csv"] = comparisons
     writers: dict[str, Callable[[Path], object]] = {
         name: lambda path, rows=table: path.write_text(tables.to_csv(rows)) for name, table in texts.items()
     }
 
     figures = {
+        "intervals.png": interval_plots.intervals(variants, noise_floor),
         "learning_curves.png": plots.learning_curves(entries),
-        "error_per_keypoint.png": plots.error_per_keypoint(entries),
+        "error_per_keypoint.png": plots.error_per_keypoint(entries, noise_floor),
         "cumulative_error.png": plots.cumulative_errors(entries),
         "truth_against_prediction.png": plots.truth_against_prediction(entries),
         "mean_face_errors.png": plots.mean_face_errors(entries, baseline.test.predicted[0]),
@@ -144,6 +171,12 @@ def evaluate(job: Job) -> None:
         for path in (job.output.glob(pattern) if images is not None else ())
         if path.relative_to(job.output).as_posix() not in figures
     ]
+    # Tables that only some runs give.
+    stale += [
+        job.output / name
+        for name in ("by_source.csv", "comparisons.csv")
+        if name not in texts and (job.output / name).exists()
+    ]
     write_together(job.output, writers)
     for path in stale:
         path.unlink()
@@ -152,7 +185,7 @@ def evaluate(job: Job) -> None:
 
     faces_tested = f"{len(job.runs)} run(s) on {len(baseline.test.ids)} test faces"
     print(f"\n{baseline.data}: {faces_tested}{f' ({baseline.note})' if baseline.note else ''}\n")
-    print(tables.to_terminal(rows))
+    print(f"{tables.to_terminal(rows)}\n\n{summary.to_terminal(variants)}")
     if images is None:
         print(f"\nsample faces not drawn: {why_not}")
     print(f"\nwritten to {job.output}/: {', '.join(writers)}, runs/ ({len(job.runs)} records)")

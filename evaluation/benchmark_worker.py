@@ -85,7 +85,7 @@ class KerasSide:
             "parameters": self.network.count_params(),
             "flops": forward_flops(self.network),
             "threads": usable_cores(),
-            **provenance(self.keras, ""),
+            **provenance(self.keras.backend.backend(), ""),
         }
 
     def train(self, images, keypoints) -> float:

@@ -158,7 +158,7 @@ def _problem(run: Run) -> str | None:
             return f"{key} {run.config[key]!r} is not a plain folder name"
     if not isinstance(run.config["recipe"], dict) or "name" not in run.config["recipe"]:
         return "recipe in config.json has no name"
-    if not {"loss", "val_loss"} <= run.history.keys():
+    if not run.config.get("baseline") and not {"loss", "val_loss"} <= run.history.keys():
         return "history.csv lacks loss or val_loss, or has no epochs"
     size = run.config["image_size"]
     if np.shape(size) != (2,) or not all(isinstance(side, int) and side > 0 for side in size):
@@ -166,6 +166,11 @@ def _problem(run: Run) -> str | None:
     points = len(run.schema)
     if np.shape(run.config["mean_face"]) != (points, 2):
         return f"mean_face in config.json is not [{points}, 2]"
+    floor = run.config.get("noise_floor")
+    if floor is not None and not (
+        isinstance(floor, dict) and {"rmse_px", "pairs", "simulated"} <= floor.keys() and np.isfinite(floor["rmse_px"])
+    ):
+        return "noise_floor in config.json has no finite rmse_px, no pairs or no simulated"
     for split, faces in (("val", run.val), ("test", run.test)):
         n = len(faces.ids)
         shapes = (faces.predicted.shape, faces.error.shape, faces.observed.shape)

@@ -1,6 +1,7 @@
-"""What stands in a table: a run, or the mean face as baseline, in one form and one frame.
+"""What stands in a table: a trained network or a baseline, in one form and one frame.
 
-Tables and plots see entries only, so a further baseline is one more function here that returns an `Entry`.
+Tables and plots see entries only. A baseline is a run like any other (`models/ridge.py`), or the mean face, which is
+made here from what every run holds.
 """
 
 from collections.abc import Iterable
@@ -37,7 +38,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the table. `config` is empty and `history` None for a baseline, which nobody trained."""
+    """One row of the table. A baseline has no epochs: its `history` is None. The mean face has no run: no `config`."""
 
     name: str
     model: str
@@ -50,6 +51,11 @@ class Entry:
     history: dict[str, list[float]] | None = None
 
     @property
+    def eye_distance(self) -> np.ndarray:
+        """float64 [N], between the eyes of the test faces' true labels, in pixels at 96x96; NaN where unlabelled."""
+        return self.schema.eye_distance(self.test.truth)
+
+    @property
     def is_baseline(self) -> bool:
         return self.history is None
 
@@ -59,17 +65,16 @@ class Entry:
 
     @property
     def variant(self) -> str:
-        """What distinguishes runs of one model apart from the seed: `quick, ffill`."""
-        if self.is_baseline:
-            return ""
+        """What distinguishes runs of one model apart from the seed: `quick, ffill`; `ffill` for a baseline."""
         trained_on = self.config.get("trained_on", self.data)
-        elsewhere = [] if trained_on == self.data else [f"from {trained_on}"]
-        return ", ".join([self.recipe, self.config["treatment"], *elsewhere])
+        elsewhere = "" if trained_on == self.data else f"from {trained_on}"
+        return ", ".join(filter(None, [self.recipe, self.config.get("treatment"), elsewhere]))
 
     @property
     def label(self) -> str:
-        """For legends: `v1 (quick, ffill)`; seeds share one label."""
-        return f"{self.model} ({self.variant})" if self.variant else self.model.replace("_", " ")
+        """For legends: `v1 (quick, ffill)`, `nearest neighbour (ffill)`; seeds share one label."""
+        model = self.model.replace("_", " ") if self.is_baseline else self.model
+        return f"{model} ({self.variant})" if self.variant else model
 
 
 def from_run(run: Run) -> Entry:
@@ -84,7 +89,7 @@ def from_run(run: Run) -> Entry:
         test=_scored(run.test, size),
         note=_note(run),
         config=run.config,
-        history=run.history,
+        history=None if run.config.get("baseline") else run.history,
     )
 
 
@@ -93,8 +98,7 @@ def mean_face(runs: list[Run]) -> Entry:
 
     It is taken from the run with the most training faces: `drop` also thins the validation faces.
     """
-    own = [run for run in runs if run.config.get("trained_on", run.config["data"]) == run.config["data"]]
-    run = min(own or runs, key=lambda r: (-(r.config.get("train_faces") or 0), r.name))
+    run = min(_trained_here(runs) or runs, key=lambda r: (-(r.config.get("train_faces") or 0), r.name))
     size = run.config["image_size"]
     points = _to_reference(np.array(run.config["mean_face"], dtype=np.float64), size)
 
@@ -116,6 +120,17 @@ def mean_face(runs: list[Run]) -> Entry:
     )
 
 
+def noise_floor(runs: list[Run]) -> dict | None:
+    """The RMSE that a perfect network would still show, since labels of twice labelled images disagree.
+
+    `{"rmse_px": in pixels at 96x96, "pairs": twice labelled images, "simulated": whether the disagreement was
+    added}`, as the runs' data set states it; None where no run trained on it does. Should they differ, the one from
+    the most pairs.
+    """
+    floors = [floor for run in _trained_here(runs) if (floor := run.config.get("noise_floor"))]
+    return max(floors, key=lambda floor: (floor["pairs"], floor["rmse_px"]), default=None)
+
+
 def by_label(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     """Runs that differ in the seed only, under their common label; the best by validation RMSE first."""
     groups: dict[str, list[Entry]] = {}
@@ -133,6 +148,11 @@ def main_entries(entries: Iterable[Entry], limit: int) -> list[Entry]:
     for entry in sorted((e for e in entries if not e.is_baseline), key=_val_rmse):
         best.setdefault(entry.model, entry)
     return list(best.values())[:limit]
+
+
+def _trained_here(runs: list[Run]) -> list[Run]:
+    """The runs trained on the data set that they are tested on; what the others say of their data is of another."""
+    return [run for run in runs if run.config.get("trained_on", run.config["data"]) == run.config["data"]]
 
 
 def _note(run: Run) -> str:

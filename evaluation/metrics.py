@@ -12,6 +12,10 @@ import numpy as np
 # Kaggle's images: the frame in which every pixel figure of this study is given.
 REFERENCE_SIZE = 96
 
+# Eyes nearer than this at 96x96 coincide: a record's true positions are good to a few hundredths of a pixel, and an
+# error divided by such a distance would say nothing about the network.
+LEAST_EYE_DISTANCE_PX = 1.0
+
 
 def keypoint_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Predicted minus true, float64 [..., K, 2]; both coordinates NaN where the true point lacks either.
@@ -103,6 +107,61 @@ def face_errors_px(errors: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(len(errors), np.nan), where=count > 0)
 
 
+def face_nme_pct(errors: np.ndarray, eye_distance: np.ndarray) -> np.ndarray:
+    """Normalised mean error of each face in percent, float64 [N]; NaN for a face that does not count.
+
+    The mean Euclidean distance over the face's labelled points, divided by the distance between its eyes. errors:
+    float [N, K, 2]; eye_distance: float [N], of the true labels, in the same pixels at 96x96 (`Schema.eye_distance`).
+    A face without a labelled point, with an unlabelled eye, or with eyes that coincide (`LEAST_EYE_DISTANCE_PX`)
+    does not count. Source: Sagonas et al. 2013, 300-W (ICCV workshops), with the outer eye corners; for 15 points the
+    eye centres stand in for them, so the percentages of the two schemas do not compare.
+    """
+    apart = np.asarray(eye_distance, dtype=np.float64) >= LEAST_EYE_DISTANCE_PX
+    return 100.0 * np.divide(face_errors_px(errors), eye_distance, out=np.full(len(errors), np.nan), where=apart)
+
+
+def nme_pct(face_nme: np.ndarray) -> float:
+    """Normalised mean error: the mean over the faces that count, in percent.
+
+    face_nme: float [N], of `face_nme_pct`. Source: as there. Every face weighs the same, however many labels it has.
+    """
+    return _mean(_counting(face_nme))
+
+
+def failure_rate_pct(face_nme: np.ndarray, limit_pct: float) -> float:
+    """Percent of the faces that count whose normalised mean error is above `limit_pct`.
+
+    face_nme: float [N], of `face_nme_pct`. Source: Wu et al. 2018, Look at Boundary (CVPR), WFLW, with 10 %; 8 % is
+    the limit usual on 300-W since Trigeorgis et al. 2016, Mnemonic Descent Method (CVPR). The limit is no failure.
+    """
+    return 100.0 * _mean(_counting(face_nme) > limit_pct)
+
+
+def area_under_curve_pct(face_nme: np.ndarray, limit_pct: float) -> float:
+    """Area under the cumulative error curve of the faces from 0 to `limit_pct`, in percent of the whole: 100 is best.
+
+    face_nme: float [N], of `face_nme_pct`. The curve is the share of faces with an error of at most x, a step
+    function; a face with error e adds the stretch from e to the limit, so the area is exactly the mean of
+    max(0, 1 - e / limit). Source: Wu et al. 2018 (10 %); Bulat & Tzimiropoulos 2017, How far are we from solving the
+    2D & 3D face alignment problem (ICCV), who divide by the size of the face's box instead.
+    """
+    return 100.0 * _mean(np.maximum(0.0, 1.0 - _counting(face_nme) / limit_pct))
+
+
+def count_faces(face_nme: np.ndarray) -> int:
+    """How many faces count in `nme_pct` and its like. face_nme: float [N]."""
+    return len(_counting(face_nme))
+
+
+def variation_px(points: np.ndarray) -> float:
+    """How much points move between faces: root mean square distance from their mean over faces, per coordinate.
+
+    points: float [N, K, 2] in pixels, NaN where a point does not count. NaN where no point counts.
+    """
+    mean, _ = bias_and_spread_px(points)
+    return rmse_px(points - mean)
+
+
 def count_points(errors: np.ndarray) -> int:
     """How many points are labelled. errors: float [..., 2]."""
     return len(_labelled(errors))
@@ -118,6 +177,11 @@ def bias_and_spread_px(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     bias = np.stack([p.mean(axis=0) if len(p) else nothing for p in points])
     spread = np.stack([p.std(axis=0) if len(p) else nothing for p in points])
     return bias, spread
+
+
+def _counting(face_nme: np.ndarray) -> np.ndarray:
+    """float64 [M]: without the faces that do not count."""
+    return face_nme[~np.isnan(face_nme)].astype(np.float64)
 
 
 def _labelled(errors: np.ndarray) -> np.ndarray:

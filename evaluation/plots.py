@@ -17,14 +17,17 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from data_prep.style import STYLE
 from evaluation import metrics
-from evaluation.entries import Entry, by_label, main_entries
+from evaluation.entries import MEAN_FACE, Entry, by_label, main_entries
 
 # Okabe & Ito (2008), distinguishable under the common colour-vision deficiencies, without their yellow (too
 # faint on white); then three of Tol's for more than seven models.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#882255", "#999933")
 LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
+# Baselines share a colour and differ in line and marker; the mean face is the first of them.
 BASELINE = "0.35"
+BASELINE_LINES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+BASELINE_MARKERS = ("|", "x", "+")
 
 # More than this many lines or panels stop being readable; the tables hold every run.
 MOST_LABELS = 12
@@ -51,20 +54,25 @@ class Looks:
         trained = [e for e in entries if not e.is_baseline]
         self._models = sorted({e.model for e in trained})
         self._variants = sorted({e.variant for e in trained})
+        self._baselines = sorted({e.model for e in entries if e.is_baseline}, key=lambda m: (m != MEAN_FACE, m))
 
     def colour(self, entry: Entry) -> str:
         return BASELINE if entry.is_baseline else COLOURS[self._models.index(entry.model) % len(COLOURS)]
 
     def _style_index(self, entry: Entry) -> int:
+        if entry.is_baseline:
+            return self._baselines.index(entry.model)
         # Past the last colour models repeat colours, so they move on to the next line style.
         turn = self._models.index(entry.model) // len(COLOURS)
         return self._variants.index(entry.variant) + turn
 
     def line(self, entry: Entry):
-        return (0, (4, 2)) if entry.is_baseline else LINES[self._style_index(entry) % len(LINES)]
+        lines = BASELINE_LINES if entry.is_baseline else LINES
+        return lines[self._style_index(entry) % len(lines)]
 
     def marker(self, entry: Entry) -> str:
-        return "|" if entry.is_baseline else MARKERS[self._style_index(entry) % len(MARKERS)]
+        markers = BASELINE_MARKERS if entry.is_baseline else MARKERS
+        return markers[self._style_index(entry) % len(markers)]
 
 
 @_styled
@@ -75,6 +83,8 @@ def learning_curves(entries: list[Entry]) -> Figure:
     different things.
     """
     trained = sorted((e for e in entries if not e.is_baseline), key=lambda e: (e.variant, e.model, e.name))
+    if not trained:
+        return _no_network("Learning curves")
     looks = Looks(trained)
     panels: dict[str, dict[str, list[Entry]]] = {}
     for entry in trained:
@@ -134,8 +144,11 @@ def _packed(groups: list[list], width: int = MOST_PANELS) -> list[list]:
 
 
 @_styled
-def error_per_keypoint(entries: list[Entry]) -> Figure:
-    """RMSE of each keypoint: a dot per group of seeds (their mean), the mean face for scale."""
+def error_per_keypoint(entries: list[Entry], noise_floor: dict | None = None) -> Figure:
+    """RMSE of each keypoint: a dot per group of seeds (their mean), the baselines for scale.
+
+    noise_floor: of `entries.noise_floor`, a dashed line over all keypoints, for which it is one figure.
+    """
     looks = Looks(entries)
     groups, title = _limited(entries, MOST_PER_KEYPOINT, "Error per keypoint")
     schema = entries[0].schema
@@ -145,13 +158,18 @@ def error_per_keypoint(entries: list[Entry]) -> Figure:
     y = np.arange(len(schema))
     for row in y[::2]:
         ax.axhspan(row - 0.5, row + 0.5, color="0.97", zorder=0)
+    trained = sum(not seeds[0].is_baseline for seeds in groups.values())
     for i, (label, seeds) in enumerate(groups.items()):
         rmse = np.mean([[metrics.rmse_px(s.test.errors[:, k]) for k in y] for s in seeds], axis=0)
-        # A small offset keeps equal values apart; the baseline comes last and stands alone.
-        offset = 0 if seeds[0].is_baseline else (i - (len(groups) - 2) / 2) * min(0.12, 0.6 / len(groups))
+        # A small offset keeps equal values apart; baselines come last and stand alone.
+        offset = 0 if seeds[0].is_baseline else (i - (trained - 1) / 2) * min(0.12, 0.6 / (trained + 1))
         look = {"marker": looks.marker(seeds[0]), "color": looks.colour(seeds[0])}
-        size = 10 if seeds[0].is_baseline else 5
+        size = 10 if look["marker"] == "|" else 5
         ax.plot(rmse, y + offset, ls="", ms=size, mew=1.2, label=label + _seeds(seeds), **look)
+    if noise_floor:
+        kind = "simulated label noise" if noise_floor["simulated"] else "label noise"
+        label = f"{kind}, all keypoints: {noise_floor['rmse_px']:.2f} px"
+        ax.axvline(noise_floor["rmse_px"], color=BASELINE, ls="--", lw=1, zorder=0.5, label=label)
     names = [point.replace("_", " ") for point in schema.points]
     ax.set_yticks(y, names, fontsize=8 if len(schema) < 30 else 6)
     ax.set(xlabel="RMSE per coordinate (px at 96x96)", title=title, ylim=(len(schema) - 0.5, -0.5))
@@ -191,6 +209,8 @@ def cumulative_errors(entries: list[Entry], most_px: float = 10.0) -> Figure:
 def truth_against_prediction(entries: list[Entry]) -> Figure:
     """Predicted over true coordinate of every labelled point: x above, y below, a column per main run."""
     runs = main_entries(entries, MOST_PANELS)
+    if not runs:
+        return _no_network("Truth against prediction")
     looks = Looks(entries)
     figure = Figure(figsize=(2.5 * len(runs) + 0.6, 5.2), layout="constrained")
     axes = figure.subplots(2, len(runs), squeeze=False, sharex="row", sharey="row")
@@ -219,6 +239,8 @@ def mean_face_errors(entries: list[Entry], mean: np.ndarray) -> Figure:
     deviation of the error (true size), the arrow the mean error, `MAGNIFIED` times its length.
     """
     runs = main_entries(entries, MOST_PANELS)
+    if not runs:
+        return _no_network("Errors on the mean face")
     looks = Looks(entries)
     known = mean[~np.isnan(mean).any(axis=1)]
     (left, top), (right, bottom) = known.min(axis=0) - 8, known.max(axis=0) + 8
@@ -251,20 +273,36 @@ def errors_on_face(ax: Axes, errors: np.ndarray, mean: np.ndarray, colour: str) 
 
 
 def _limited(entries: list[Entry], most: int, title: str) -> tuple[dict[str, list[Entry]], str]:
-    """At most `most` groups of seeds, then the mean face; the title says that something was left out.
+    """At most `most` groups of seeds, then each baseline; the title says that something was left out.
 
-    The best variant of each model comes first, so that no model is crowded out by the variants of another.
-    Best is by validation.
+    The best variant of each model comes first, so that no model is crowded out by the variants of another; of a
+    baseline it is the only one. Best is by validation.
     """
     trained = by_label(e for e in entries if not e.is_baseline)
-    models = [seeds[0].model for seeds in trained.values()]
-    first = [label for i, label in enumerate(trained) if models[i] not in models[:i]]
+    baselines = by_label(e for e in entries if e.is_baseline)
+    first = _best_of_each_model(trained)
     kept = [*first, *(label for label in trained if label not in first)][:most]
     if len(kept) < len(trained):
         title += f" ({most} of {len(trained)}, chosen by validation RMSE)"
     # Still in the order of validation, best first.
     chosen = {label: seeds for label, seeds in trained.items() if label in kept}
-    return chosen | by_label(e for e in entries if e.is_baseline), title
+    return chosen | {label: baselines[label] for label in _best_of_each_model(baselines)}, title
+
+
+def _best_of_each_model(groups: dict[str, list[Entry]]) -> list[str]:
+    """The first label of each model; `groups` has the best first."""
+    models = [seeds[0].model for seeds in groups.values()]
+    return [label for i, label in enumerate(groups) if models[i] not in models[:i]]
+
+
+def _no_network(title: str) -> Figure:
+    """What takes a figure's place where the table has baselines alone."""
+    figure = Figure(figsize=(5.0, 3.0), layout="constrained")
+    ax = figure.subplots()
+    ax.set_axis_off()
+    ax.set_title(title)
+    ax.text(0.5, 0.5, "no trained network in this table", ha="center", va="center")
+    return figure
 
 
 def _seeds(seeds: list[Entry]) -> str:

@@ -12,21 +12,31 @@ import numpy as np
 
 from evaluation import metrics
 from evaluation.entries import Entry, Scored
+from evaluation.flags import flags
 
 WITHIN = (1, 2, 3, 5, 10, 15)
 # The original study's own limits; finer ones are of no use on values that were made up.
 WITHIN_FILLED = (5, 10, 15)
+# Limits of the normalised mean error above which a face counts as failed, see `metrics.failure_rate_pct`.
+FAILURE = (8, 10)
+AREA = 10
+
+LABEL_NOISE = "label_noise"
+SIMULATED = "simulated: the disagreement was added, judge no network by it"
 
 Row = dict[str, object]
 
 
-def performance(entries: list[Entry]) -> list[Row]:
-    """A row per entry, best RMSE first."""
+def performance(entries: list[Entry], noise_floor: dict | None = None) -> list[Row]:
+    """A row per entry, best RMSE first; with a noise floor (`entries.noise_floor`) a row `label_noise` among them."""
+    flagged = flags(entries)
     rows = [
         {
             **_identity(entry),
             "faces": len(entry.test.ids),
+            "flag": flagged.get(entry.name),
             **_scores(entry.test.errors, WITHIN),
+            **_face_scores(entry.test.errors, entry.eye_distance),
             **_filled_scores(entry.test),
             "val_rmse_px": metrics.rmse_px(entry.val.errors),
             **_training(entry),
@@ -34,6 +44,8 @@ def performance(entries: list[Entry]) -> list[Row]:
         }
         for entry in entries
     ]
+    if noise_floor:
+        rows.append(_noise_row(rows[0], noise_floor))
     return sorted(rows, key=lambda row: (_blank(row["rmse_px"]), row["rmse_px"], row["run"]))
 
 
@@ -42,6 +54,7 @@ def per_keypoint(entries: list[Entry]) -> list[Row]:
     rows = []
     for entry in entries:
         bias, spread = metrics.bias_and_spread_px(entry.test.errors)
+        eye_distance = entry.eye_distance
         for k, point in enumerate(entry.schema.points):
             errors = entry.test.errors[:, k]
             rows.append(
@@ -49,6 +62,7 @@ def per_keypoint(entries: list[Entry]) -> list[Row]:
                     **_short_identity(entry),
                     "keypoint": point,
                     **_scores(errors, WITHIN_FILLED),
+                    **_nme(metrics.face_nme_pct(errors[:, None], eye_distance)),
                     "median_distance_px": metrics.median_distance_px(errors),
                     "bias_x_px": bias[k, 0],
                     "bias_y_px": bias[k, 1],
@@ -72,6 +86,7 @@ def by_source(entries: list[Entry]) -> list[Row]:
                     "label_source": int(source),
                     "faces": int(faces.sum()),
                     **_scores(entry.test.errors[faces], WITHIN_FILLED),
+                    **_face_scores(entry.test.errors[faces], entry.eye_distance[faces]),
                 }
             )
     return rows
@@ -93,18 +108,27 @@ def to_terminal(rows: list[Row]) -> str:
         "points_scored": "points",
         "mae_px": "MAE px",
         "rmse_px": "RMSE px",
+        "nme_pct": "NME %",
         "within_1px_pct": "<=1px %",
         "within_3px_pct": "<=3px %",
         "within_5px_pct": "<=5px %",
         "val_rmse_px": "val RMSE px",
         "parameters": "parameters",
         "train_seconds": "train s",
+        "flag": "flag",
     }
     table = [list(shown.values())]
     table += [[_cell(column, row[column], short=True) for column in shown] for row in rows]
     widths = [max(len(line[i]) for line in table) for i in range(len(shown))]
-    aligned = [[line[0].ljust(widths[0]), *(line[i].rjust(widths[i]) for i in range(1, len(shown)))] for line in table]
-    return "\n".join("  ".join(line) for line in aligned)
+    # Words to the left, numbers to the right.
+    aligned = [
+        [
+            cell.ljust(width) if name in ("run", "flag") else cell.rjust(width)
+            for name, cell, width in zip(shown, line, widths, strict=True)
+        ]
+        for line in table
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in aligned)
 
 
 def _identity(entry: Entry) -> Row:
@@ -134,6 +158,34 @@ def _scores(errors: np.ndarray, limits: tuple[int, ...]) -> Row:
         "mae_px": metrics.mae_px(errors),
         "rmse_px": metrics.rmse_px(errors),
         **{f"within_{d}px_pct": metrics.within_px(errors, d) for d in limits},
+    }
+
+
+def _face_scores(errors: np.ndarray, eye_distance: np.ndarray) -> Row:
+    """Scores of faces by their normalised mean error. errors: [N, K, 2] at 96x96; eye_distance: [N], likewise."""
+    face_nme = metrics.face_nme_pct(errors, eye_distance)
+    return {
+        **_nme(face_nme),
+        **{f"failure_{limit}_pct": metrics.failure_rate_pct(face_nme, limit) for limit in FAILURE},
+        f"auc_{AREA}_pct": metrics.area_under_curve_pct(face_nme, AREA),
+    }
+
+
+def _nme(face_nme: np.ndarray) -> Row:
+    return {"nme_faces": metrics.count_faces(face_nme), "nme_pct": metrics.nme_pct(face_nme)}
+
+
+def _noise_row(like: Row, noise_floor: dict) -> Row:
+    """The row of the noise floor, with the columns and the data set of another row."""
+    pairs = f"from {noise_floor['pairs']} pairs of labels of one image"
+    return {
+        **dict.fromkeys(like),
+        "run": LABEL_NOISE,
+        "data": like["data"],
+        "model": LABEL_NOISE,
+        "flag": SIMULATED if noise_floor["simulated"] else None,
+        "rmse_px": float(noise_floor["rmse_px"]),
+        "data_note": "; ".join(filter(None, [like["data_note"], pairs])),
     }
 
 

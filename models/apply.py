@@ -73,7 +73,7 @@ def apply(folder: Path, data_folder: Path, output: Path | None, command: str) ->
         "split": split_of(data),
         "mean_face": data.manifest["mean_face"],
         "trained_with": run.config["command"],
-        **provenance(import_keras(), command),
+        **provenance(import_keras().backend.backend(), command),
     }
     # Scored on true labels alone: what a treatment filled in on this data the network never met.
     splits = {name: replace(getattr(data, name), filled=getattr(data, name).keypoints) for name in ("val", "test")}

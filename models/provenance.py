@@ -8,15 +8,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 NUMERIC_SETTINGS = ("TF_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "ONEDNN_MAX_CPU_ISA")
+PACKAGES = ("keras", "tensorflow", "jax", "scikit-learn", "numpy")
 
 
-def provenance(keras, command: str) -> dict:
-    """Which code on which machine: commit, versions, CPU, cores."""
+def provenance(backend: str, command: str) -> dict:
+    """Which code on which machine: commit, versions, CPU, cores. backend: what computed, such as `tensorflow`."""
     return {
-        "backend": keras.backend.backend(),
+        "backend": backend,
         "versions": {
             "python": platform.python_version(),
-            **{name: found for name in ("keras", "tensorflow", "jax", "numpy") if (found := _version(name))},
+            **{name: found for name in PACKAGES if (found := _version(name))},
         },
         "commit": commit(),
         "command": command,

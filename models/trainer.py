@@ -123,7 +123,8 @@ def train(
     if np.isnan(face).any():
         raise DataError(f"{data.folder}: a keypoint has no label in any training row")
 
-    made_by = provenance(keras, command)  # now: by the end of a long training the code may have moved on
+    # Now: by the end of a long training the code may have moved on.
+    made_by = provenance(keras.backend.backend(), command)
     keras.utils.set_random_seed(seed)
     keras.mixed_precision.set_global_policy(policy)
     network = build(image_size, face)

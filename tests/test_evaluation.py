@@ -15,7 +15,7 @@ import pytest
 from data_prep.faceset import DataError
 from data_prep.schema import KAGGLE15
 from data_prep.sources import known
-from evaluation import collect, entries, faces, plots, tables
+from evaluation import collect, entries, faces, flags, plots, tables
 from evaluation.__main__ import main
 from models.runs import Predictions, read_run, write_record
 
@@ -80,6 +80,20 @@ def make_run(folder, model="base", error=(3, 4), *, data="toy", test=None, fille
     test = test or predictions(error, filled_error)
     write_record(folder, config, history, val=predictions(error), test=test)
     return folder
+
+
+def make_baseline(folder, model="ridge", error=(3, 4), **changes):
+    """A baseline's record, as `models.pixel_baselines` writes it: no epochs, no seed."""
+    config = {"baseline": True, "recipe": {"name": "closed form"}, "seed": None, "epochs": None, "best_epoch": None}
+    make_run(folder, model, error, **(config | changes))
+    (folder / "history.csv").write_text("epoch,loss,val_loss\n")
+    return folder
+
+
+def read_entries(*folders):
+    """The entries of these records, and the mean face."""
+    runs = [collect.read(folder) for folder in folders]
+    return [*map(entries.from_run, runs), entries.mean_face(runs)]
 
 
 def make_images(prepared, kind="synthetic", ids=None):
@@ -186,6 +200,38 @@ def test_per_keypoint_and_by_source_by_hand(toy):
     assert float(mean["rmse_px"]) == pytest.approx((15 * 100 / 88) ** 0.5, abs=1e-4)
 
 
+def test_scores_of_faces_by_hand(tmp_path):
+    # Eyes 40 px apart on every face; all points of the eight faces off by 0, 5, 10, ... 35 px: 0, 12.5, 25, ... %.
+    like = predictions()
+    truth = np.full((N, K, 2), 50, np.float32)
+    truth[:, 0, 0], truth[:, 1, 0] = 70, 30
+    error = np.arange(N, dtype=np.float32)[:, None, None] * np.full((N, K, 2), (3, 4), np.float32)
+    observed = np.ones((N, K), bool)
+    observed[7, 1] = False  # without its right eye the last face does not count
+    observed[1, 3:] = False
+    test = Predictions(like.ids, like.groups, like.sources, truth + error, error, observed)
+    [entry, _] = read_entries(make_run(tmp_path / "base-s0", test=test))
+    [row] = tables.performance([entry])
+    assert row["nme_faces"] == 7
+    # (0 + 12.5 + 25 + 37.5 + 50 + 62.5 + 75) / 7; above 8 and 10 %: six of seven; below 10 %: the one without error
+    assert row["nme_pct"] == pytest.approx(262.5 / 7)
+    assert (row["failure_8_pct"], row["failure_10_pct"]) == (pytest.approx(600 / 7),) * 2
+    assert row["auc_10_pct"] == pytest.approx(100 / 7)
+    # Source 1 holds faces 0, 1, 2.
+    first = tables.by_source([entry])[0]
+    assert (first["nme_faces"], first["nme_pct"]) == (3, pytest.approx(12.5))
+    # Point 3 has no label on face 1: (262.5 - 12.5) / 6
+    point = tables.per_keypoint([entry])[3]
+    assert (point["nme_faces"], point["nme_pct"]) == (6, pytest.approx(250 / 6))
+
+
+def test_eyes_at_one_place_give_no_normalised_error(toy):
+    # All true points of the toy's faces coincide.
+    for row in read_table(toy / "results/toy/performance.csv"):
+        assert row["nme_faces"] == "0"
+        assert [row[name] for name in ("nme_pct", "failure_8_pct", "failure_10_pct", "auc_10_pct")] == [""] * 4
+
+
 def test_every_column_is_explained(toy):
     text = (ROOT / "results/README.md").read_text()
     explained = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| (`[^|]*)\|", text, flags=re.M))))
@@ -209,6 +255,141 @@ def test_main_runs_are_chosen_by_validation_not_by_test(tmp_path):
     ]
     chosen = entries.main_entries([entries.from_run(read_run(f)) for f in folders], 4)
     assert [entry.name for entry in chosen] == ["base-s1"]
+
+
+# --- baselines, flags, the noise floor
+
+
+def test_a_baseline_is_a_row_but_no_network(tmp_path):
+    [base, ridge, mean] = read_entries(make_run(tmp_path / "base-s0"), make_baseline(tmp_path / "ridge-none"))
+    assert (base.is_baseline, ridge.is_baseline, mean.is_baseline) == (False, True, True)
+    assert (base.label, ridge.label, mean.label) == ("base (quick, none)", "ridge (none)", "mean face")
+    rows = {row["run"]: row for row in tables.performance([base, ridge, mean])}
+    assert [rows["ridge-none"][key] for key in ("recipe", "treatment", "seed")] == ["", "none", None]
+    assert rows["ridge-none"]["rmse_px"] == rows["base-s0"]["rmse_px"]
+    assert entries.main_entries([base, ridge, mean], 4) == [base]
+    assert len(plots.learning_curves([base, ridge, mean]).axes) == 1
+
+
+def test_only_a_baseline_may_lack_epochs(tmp_path):
+    folder = make_baseline(tmp_path / "a-s0", "a", baseline=False)
+    with pytest.raises(DataError, match="has no epochs"):
+        collect.read(folder)
+
+
+def test_plots_show_each_baseline_once_and_apart(tmp_path):
+    folders = [make_run(tmp_path / "base-s0")]
+    folders += [
+        make_baseline(tmp_path / f"ridge-{t}", error=e, treatment=t) for t, e in (("none", (0, 1)), ("ffill", (0, 2)))
+    ]
+    folders += [make_baseline(tmp_path / "nearest_neighbour-none", "nearest_neighbour", (0, 3))]
+    shown = plots.cumulative_errors(read_entries(*folders)).axes[0].lines
+    # The better ridge by validation; four lines, no two baselines alike.
+    names = ["ridge (none)", "nearest neighbour (none)", "base (quick, none)", "mean face"]
+    assert sorted(line.get_label() for line in shown) == sorted(names)
+    gray = [line for line in shown if line.get_color() == plots.BASELINE]
+    assert len({str(line._dash_pattern) for line in gray}) == 3
+
+
+def test_baselines_alone_make_a_table(here):
+    make_baseline(here / "runs/toy/ridge-none")
+    assert main([]) == 0
+    rows = read_table(here / "results/toy/performance.csv")
+    assert [row["run"] for row in rows] == ["ridge-none", "mean_face"]
+    assert set(PLOTS) <= {path.name for path in (here / "results/toy").iterdir()}
+
+
+# The mean face's RMSE on the toy's faces is sqrt(6000 / 238) = 5.0210 px, see `test_mean_face_by_hand`.
+@pytest.mark.parametrize(
+    ("error", "flag"),
+    [
+        ((0, 1), None),  # 0.71 px
+        ((3, 4), "worse than ridge (none)"),  # 3.5355 px, as the baseline: not below
+        ((4, 4.9), "worse than ridge (none)"),  # 4.4727 px, 10.9 % below the mean face
+        ((4.5, 4.6), "mean-face collapse"),  # 4.5503 px, 9.4 % below
+        ((5, 5.9), "mean-face collapse"),  # 5.4685 px, 8.9 % above
+        ((5.6, 5.6), "worse than mean face and ridge (none)"),  # 5.6 px, 11.5 % above
+    ],
+)
+def test_flags_by_hand(tmp_path, error, flag):
+    all_entries = read_entries(make_run(tmp_path / "base-s0", error=error), make_baseline(tmp_path / "ridge-none"))
+    flagged = {row["run"]: row["flag"] for row in tables.performance(all_entries)}
+    assert flagged == {"base-s0": flag, "ridge-none": None, "mean_face": None}
+
+
+@pytest.mark.parametrize(("share", "flag"), [(0.05, "mean-face collapse"), (0.15, "")])
+def test_predictions_that_stand_still_are_a_collapse(tmp_path, share, flag):
+    # Predictions move between (50, 50) and `share` of the way to the odd faces' (56, 58); those are 20 px further
+    # off, so the RMSE is far from the mean face's. 10 % of the true movement is the limit.
+    like = predictions()
+    truth = np.where(like.observed[..., None], like.predicted - like.error, np.nan)
+    predicted = np.full((N, K, 2), 50, np.float32)
+    predicted[1::2] += np.float32(share) * np.array([6, 8], np.float32)
+    predicted -= np.float32(20)
+    test = Predictions(like.ids, like.groups, like.sources, predicted, predicted - truth, like.observed)
+    found = flags.flags(read_entries(make_run(tmp_path / "base-s0", test=test)))["base-s0"]
+    assert found == (flag or "worse than mean face")
+
+
+def test_the_terminal_shows_flags(tmp_path):
+    lines = tables.to_terminal(
+        tables.performance(read_entries(make_run(tmp_path / "base-s0", error=(5, 5))))
+    ).splitlines()
+    assert lines[0].endswith("  flag")
+    assert [line.endswith("mean-face collapse") for line in lines[1:]] == [True, False]
+    assert not any(line.endswith(" ") for line in lines)
+
+
+FLOOR = {"rmse_px": 1.5, "pairs": 120, "simulated": False}
+
+
+def test_the_noise_floor_is_a_row_and_a_line(tmp_path):
+    run = make_run(tmp_path / "base-s0", noise_floor=FLOOR)
+    floor = entries.noise_floor([read_run(run)])
+    assert floor == FLOOR
+    found = read_entries(run)
+    row = tables.performance(found, floor)[0]
+    filled = {key: value for key, value in row.items() if value is not None}
+    note = f"{next(iter(known.NOTES.values()))}; from 120 pairs of labels of one image"
+    label = {"run": "label_noise", "model": "label_noise", "data": "toy"}
+    assert filled == {**label, "rmse_px": 1.5, "data_note": note}
+    simulated = tables.performance(found, floor | {"simulated": True})[0]
+    assert simulated["flag"] == "simulated: the disagreement was added, judge no network by it"
+    assert "label_noise" in tables.to_csv([row])
+    assert "label_noise" in tables.to_terminal([row])
+    # Without a floor: no row, no line.
+    assert [row["run"] for row in tables.performance(found)] == ["base-s0", "mean_face"]
+    drawn, without = (plots.error_per_keypoint(found, noise_floor=given).axes[0].lines for given in (floor, None))
+    assert len(drawn) == len(without) + 1
+    [line] = [line for line in drawn if "label noise" in line.get_label()]
+    assert set(line.get_xdata()) == {1.5}
+
+
+def test_evaluation_writes_the_noise_floor(here, undrawn):
+    make_run(here / "runs/toy/base-s0", noise_floor=FLOOR)
+    assert main([]) == 0
+    rows = {row["run"]: row for row in read_table(here / "results/toy/performance.csv")}
+    assert rows["label_noise"]["rmse_px"] == "1.5000"
+    assert {row["run"] for row in read_table(here / "results/toy/per_keypoint.csv")} == {"base-s0", "mean_face"}
+
+
+def test_the_noise_floor_is_that_of_the_data_set_itself(tmp_path):
+    runs = [
+        make_run(tmp_path / "a-s0", noise_floor={**FLOOR, "pairs": 7}),
+        make_run(tmp_path / "b-s0", noise_floor=FLOOR),
+        make_run(tmp_path / "c-s0", noise_floor=None),
+        make_run(tmp_path / "d-s0-from-other", trained_on="other", noise_floor={**FLOOR, "pairs": 999}),
+    ]
+    assert entries.noise_floor([read_run(run) for run in runs]) == FLOOR
+    assert entries.noise_floor([read_run(run) for run in runs[2:]]) is None
+
+
+@pytest.mark.parametrize(
+    "floor", [1.5, {"rmse_px": 1.5}, {**FLOOR, "rmse_px": float("nan")}, {**FLOOR, "rmse_px": "x"}]
+)
+def test_a_malformed_noise_floor_is_refused(tmp_path, floor):
+    with pytest.raises(DataError, match=r"noise_floor|damaged"):
+        collect.read(make_run(tmp_path / "base-s0", noise_floor=floor))
 
 
 # --- pictures

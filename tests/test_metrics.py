@@ -1,9 +1,12 @@
-"""Scores against values worked out on paper and against scikit-learn."""
+"""Scores against values worked out on paper and against scikit-learn and SciPy."""
 
 import numpy as np
 import pytest
-from sklearn.metrics import mean_absolute_error, mean_squared_error
+from scipy.stats import ecdf
+from sklearn.metrics import auc, mean_absolute_error, root_mean_squared_error
+from sklearn.metrics.pairwise import paired_distances
 
+from data_prep.schema import IBUG68, KAGGLE15
 from evaluation import metrics
 
 NAN = float("nan")
@@ -67,8 +70,88 @@ def test_agrees_with_scikit_learn_on_labelled_coordinates():
     errors = metrics.keypoint_errors(predicted, truth)
     labelled = ~np.isnan(truth)
     assert metrics.mae_px(errors) == pytest.approx(mean_absolute_error(truth[labelled], predicted[labelled]))
-    mse = mean_squared_error(truth[labelled], predicted[labelled])
-    assert metrics.rmse_px(errors) == pytest.approx(mse**0.5)
+    assert metrics.rmse_px(errors) == pytest.approx(root_mean_squared_error(truth[labelled], predicted[labelled]))
+
+
+# --- scores of faces
+
+
+def test_normalised_mean_error_by_hand():
+    # Mean distances of `ERRORS`: 5 and (0 + 10) / 2. Over eyes 50 and 100 apart: 10 % and 5 %.
+    np.testing.assert_allclose(metrics.face_nme_pct(ERRORS, np.array([50.0, 100.0])), [10, 5])
+    assert metrics.nme_pct(np.array([10.0, 5.0])) == 7.5
+
+
+def test_a_face_weighs_the_same_however_many_labels_it_has():
+    # One point at 20, and two at 0 and 10: faces give (20 + 5) / 2, points would give 30 / 3.
+    errors = ERRORS.copy()
+    errors[0, 0] = (12, 16)
+    assert metrics.nme_pct(metrics.face_nme_pct(errors, np.array([100.0, 100.0]))) == 12.5
+
+
+def test_faces_without_label_eyes_or_distance_do_not_count():
+    errors = np.concatenate([ERRORS, ERRORS[:1], ERRORS[:1], ERRORS[:1], np.full((1, 2, 2), NAN)])
+    # Eyes unlabelled; at one place; 0.02 px apart, as rounding in a record leaves it; and a face without a label.
+    face_nme = metrics.face_nme_pct(errors, np.array([50.0, 100.0, NAN, 0.0, 0.02, 40.0]))
+    np.testing.assert_array_equal(face_nme, [10, 5, NAN, NAN, NAN, NAN])
+    assert metrics.count_faces(face_nme) == 2
+    assert metrics.nme_pct(face_nme) == 7.5
+
+
+def test_failures_are_faces_above_the_limit():
+    face_nme = np.array([5, 8, 9, 10, 12, NAN])
+    assert metrics.failure_rate_pct(face_nme, 8) == 60  # 9, 10 and 12 of five
+    assert metrics.failure_rate_pct(face_nme, 10) == 20
+
+
+def test_area_under_the_curve_by_hand():
+    # Steps of a quarter at 0, 2.5, 10 and 20: the curve is 1/4 up to 2.5 and 2/4 up to 10, then ends.
+    # (2.5 / 4 + 7.5 / 2) / 10 = 0.4375
+    assert metrics.area_under_curve_pct(np.array([0, 2.5, 10, 20, NAN]), 10) == 43.75
+    assert metrics.area_under_curve_pct(np.zeros(3), 10) == 100
+    assert metrics.area_under_curve_pct(np.full(3, 10.1), 10) == 0
+
+
+@pytest.mark.parametrize(("schema", "ends"), [(KAGGLE15, (0, 1)), (IBUG68, (45, 36))], ids=("15", "68"))
+def test_scores_of_faces_agree_with_scikit_learn_and_scipy(schema, ends):
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0, 96, (200, len(schema), 2))
+    predicted = truth + rng.normal(0, 4, truth.shape)
+    face_nme = metrics.face_nme_pct(predicted - truth, schema.eye_distance(truth))
+    # Eye centres of the 15 points; outer eye corners of the 68, which iBUG counts 37 and 46.
+    left, right = ends
+    expected = [
+        100 * paired_distances(p, t).mean() / np.linalg.norm(t[left] - t[right])
+        for p, t in zip(predicted, truth, strict=True)
+    ]
+    np.testing.assert_allclose(face_nme, expected)
+    curve = ecdf(np.array(expected)).cdf
+    for limit in (8, 10):
+        assert 0 < metrics.failure_rate_pct(face_nme, limit) < 100
+        assert metrics.failure_rate_pct(face_nme, limit) == pytest.approx(100 * (1 - curve.evaluate(limit)))
+    fine = np.linspace(0, 10, 200_001)
+    assert metrics.area_under_curve_pct(face_nme, 10) == pytest.approx(
+        100 * auc(fine, curve.evaluate(fine)) / 10, abs=1e-3
+    )
+
+
+def test_variation_by_hand():
+    # Point 0 at (0, 0) and (6, 8): (3, 4) either side of its mean. Point 1 once: no way from its mean.
+    points = np.array([[[0.0, 0.0], [7.0, 7.0]], [[6.0, 8.0], [NAN, NAN]], [[NAN, NAN], [NAN, NAN]]])
+    # (9 + 16 + 9 + 16 + 0 + 0) / 6 coordinates
+    assert metrics.variation_px(points) == pytest.approx((50 / 6) ** 0.5)
+    assert np.isnan(metrics.variation_px(np.full((3, 2, 2), NAN)))
+
+
+@pytest.mark.parametrize("faces", [0, 3])
+def test_no_face_that_counts_is_nan_and_not_perfect(faces):
+    face_nme = metrics.face_nme_pct(np.full((faces, 2, 2), NAN), np.full(faces, 40.0))
+    assert metrics.count_faces(face_nme) == 0
+    assert np.isnan([metrics.nme_pct(face_nme), metrics.failure_rate_pct(face_nme, 8)]).all()
+    assert np.isnan(metrics.area_under_curve_pct(face_nme, 10))
+
+
+# --- nothing labelled, half a label, precision
 
 
 @pytest.mark.parametrize("score", SCALARS)

@@ -1,0 +1,107 @@
+"""What stands on the page, read from one results folder. Nothing is computed: figures are those of the tables."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from data_prep.faceset import DataError
+from data_prep.missing import TREATMENTS
+from evaluation.report import pictures, records, sections, sentences, tables
+from evaluation.report.pictures import Picture
+from evaluation.report.tables import Row, Table, words
+
+NOISE = "label_noise"
+
+
+def read(folder: Path, full: bool) -> dict[str, object]:
+    """Everything the template draws. Raises DataError where performance.csv is missing or any file is damaged."""
+    if not (folder / "performance.csv").is_file():
+        raise DataError(f"{folder} has no performance.csv; python -m evaluation --output {folder} makes it")
+    performance = tables.read_csv(folder / "performance.csv")
+    for column in ("run", "model", "rmse_px"):
+        tables.field("performance.csv", performance[0], column)
+    noise = next((row for row in performance if row["model"] == NOISE), None)
+    runs = [row for row in performance if row is not noise]
+    if not runs:
+        raise DataError(f"{folder}/performance.csv is damaged: it has no runs")
+    summary, comparisons, by_source, per_keypoint, worst = (
+        tables.read_if_any(folder / f"{name}.csv")
+        for name in ("summary", "comparisons", "by_source", "per_keypoint", "worst")
+    )
+    configs = records.read(folder)
+    own_faces = records.own_faces(configs)
+    name = folder.resolve().name
+    relatives = f"../leakage/{name}/leakage.csv"
+    leakage = tables.read_if_any(folder / relatives)
+    grouping, pictures_of_grouping = ([], []) if own_faces else _grouping(folder, name)
+    note = next((row["data_note"] for row in runs if row.get("data_note")), "")
+    names = {row.get(column) for row in runs for column in ("data", "trained_on")}
+    return {
+        "name": name,
+        "full": full,
+        "up": "../" if full else "",  # from the page to the results folder
+        "own_faces": own_faces,
+        "note": note,
+        "facts": _facts(runs, configs),
+        "findings": sentences.findings(summary or runs, runs),
+        "summary": sections.summary(summary),
+        "runs": sections.runs(runs),
+        "comparisons": sentences.comparisons(comparisons),
+        "by_source": sections.by_source(by_source),
+        "per_keypoint": sections.per_keypoint(per_keypoint, runs),
+        "worst": sections.worst(worst),
+        "leakage": sections.leakage(relatives, leakage),
+        "grouping": grouping,
+        "noise": noise and sentences.noise(noise, note),
+        "data": sections.data(folder),
+        "environment": records.environment(configs),
+        "commands": [
+            *records.commands(folder, name, _distinct("command", runs), configs),
+            *_distinct("command", leakage),
+        ],
+        "limits": sentences.limits(folder / "../README.md", names),
+        "pictures": [*pictures.gather(folder, own_faces, full), *_leakage_picture(folder, name), *pictures_of_grouping],
+    }
+
+
+def _facts(runs: list[Row], configs: list[dict]) -> dict[str, list[str]]:
+    """What was compared, heading -> lines."""
+    file = "performance.csv"
+    trained = [row for row in runs if row.get("recipe")]
+    recipes = records.recipes(configs)
+    counts = {tables.cell(file, row, "points_scored", 0) for row in runs} - {""}
+    facts = {
+        "Data": _distinct("data", runs),
+        "Faces": [f"training/validation/test {split}" for split in _distinct("split", runs)],
+        "Scored": [f"{n} test faces" for n in _distinct("faces", runs)]
+        + [f"{n} labelled points" for n in sorted(counts)],
+        "Networks": [", ".join(_distinct("model", trained))],
+        "Recipes": [recipes.get(recipe, recipe) for recipe in _distinct("recipe", trained)],
+        "Missing points": [f"{t}: {TREATMENTS.get(t, '')}".rstrip(": ") for t in _distinct("treatment", trained)],
+        "Trained on": _distinct("trained_on", trained),
+        "Seeds": [", ".join(sorted(_distinct("seed", trained), key=lambda seed: (len(seed), seed)))],
+        "Baselines": [", ".join(words(m) for m in _distinct("model", [r for r in runs if r not in trained]))],
+    }
+    return {heading: [line for line in lines if line] for heading, lines in facts.items() if any(lines)}
+
+
+def _distinct(column: str, rows: list[Row]) -> list[str]:
+    return list(dict.fromkeys(row[column] for row in rows if row.get(column)))
+
+
+def _leakage_picture(folder: Path, name: str) -> list[Picture]:
+    file = f"../leakage/{name}/leakage.png"
+    return [pictures.picture(folder / file, file)] if (folder / file).is_file() else []
+
+
+def _grouping(folder: Path, name: str) -> tuple[list[Table], list[Picture]]:
+    """How relatives among the faces were found, from results/grouping/: what is not named after other data."""
+    found, shown = [], []
+    for path in sorted((folder / "../grouping").glob("*.*")):
+        file = f"../grouping/{path.name}"
+        if any(other in path.name for other in sentences.DATA_SETS if other != name):
+            continue
+        if path.suffix == ".csv":
+            found.append(tables.whole(path.name, file, tables.read_csv(path), name))
+        elif path.suffix == ".png":
+            shown.append(replace(pictures.picture(path, file), section="grouping"))
+    return [table for table in found if table], shown

@@ -1,0 +1,240 @@
+"""A study file: the data sets and the runs that a table needs. studies/kaggle15.toml explains every field.
+
+`python -m evaluation.study` makes what a study file names; `python -m evaluation` refuses a table that lacks a part
+of it. Paths in a study file start where those of the command line do: in the project's folder.
+"""
+
+import contextlib
+import io
+import re
+import tomllib
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from data_prep import __main__ as data_prep
+from data_prep.faceset import DataError
+from data_prep.missing import TREATMENTS
+from evaluation.study_fields import checked, count, list_of, one_of, seed, table, text
+from models.recipe import RECIPES, Recipe
+from models.registry import NAMES
+from models.runs import Run
+
+BASELINES = ("ridge", "nearest_neighbour")  # `python -m models.<name>`, without recipe and seed
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One data set, with its runs in runs/<name> and its table in results/<name>."""
+
+    name: str
+    source: str
+    input: Path | None = None
+    options: tuple[str, ...] = ()  # further ones of `python -m data_prep`
+    folders: dict[str, Path] = field(default_factory=dict)  # by treatment, where not the usual one
+
+    def folder(self, treatment: str) -> Path:
+        """Where it lies prepared: data/prepared/<name>, or <name>-<treatment> for any other than ffill."""
+        usual = Path("data/prepared") / (self.name if treatment == "ffill" else f"{self.name}-{treatment}")
+        return self.folders.get(treatment, usual)
+
+    def preparation(self, treatment: str) -> tuple[str, ...]:
+        """The words behind `python -m data_prep` that make that folder."""
+        input_words = () if self.input is None else ("--input", str(self.input))
+        output = str(self.folder(treatment))
+        return ("--source", self.source, *input_words, "--missing", treatment, "--output", output, *self.options)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run trained on the data set. A baseline has no recipe and no seed; `epochs` replaces the recipe's."""
+
+    model: str
+    treatment: str
+    recipe_name: str | None = None
+    seed: int | None = None
+    epochs: int | None = None
+
+    @property
+    def recipe(self) -> Recipe | None:
+        return RECIPES[self.recipe_name].with_changes(epochs=self.epochs) if self.recipe_name else None
+
+    @property
+    def name(self) -> str:
+        """What `models.trainer.default_folder` calls its folder."""
+        if self.recipe is None:
+            return f"{self.model}-{self.treatment}"
+        return f"{self.model}-{self.recipe.name}-{self.treatment}-s{self.seed}"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Behind `python -m`, all but the data."""
+        given = {"--recipe": self.recipe_name, "--epochs": self.epochs, "--seed": self.seed}
+        options = [(option, str(value)) for option, value in given.items() if value is not None]
+        return (f"models.{self.model}", *(word for pair in options for word in pair))
+
+
+@dataclass(frozen=True)
+class Application:
+    """A network of another study, applied to the data set as prepared with `treatment`."""
+
+    network: Training
+    trained_on: DataSet
+    treatment: str
+
+    @property
+    def name(self) -> str:
+        """What `models.apply` calls its folder."""
+        return f"{self.network.name}-from-{self.trained_on.name}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid: every run is required on every data set."""
+
+    path: Path
+    data: tuple[DataSet, ...]
+    runs: tuple[Training | Application, ...]
+
+    @property
+    def treatments(self) -> tuple[str, ...]:
+        """That the data sets are prepared with, in the order of their first run."""
+        return tuple(dict.fromkeys(run.treatment for run in self.runs))
+
+
+def missing_runs(study: Study, runs: Iterable[Run]) -> list[str]:
+    """Names of the runs that the study requires and that are not among these, which are of one data set."""
+    found = {run.name for run in runs}
+    return [run.name for run in study.runs if run.name not in found]
+
+
+def with_data(study: Study, input: Path | None = None, name: str | None = None) -> Study:
+    """The study on another file, or with another name for its data set.
+
+    Raises DataError where it has several data sets, reads no file, or the file does not exist.
+    """
+    if input is None and name is None:
+        return study
+    if len(study.data) > 1:
+        raise DataError(f"{study.path} has {len(study.data)} data sets; --input and --name change a single one")
+    data = study.data[0]
+    if input is not None:
+        if data.input is None:
+            raise DataError(f"{study.path} has source {data.source}, which reads no --input")
+        if not input.exists():
+            raise DataError(f"--input {input} does not exist")
+        data = replace(data, input=input)
+    if name is not None:
+        data = replace(data, name=name, folders={})
+        _check_data(data, study.treatments, "--name")
+    return replace(study, data=(data,))
+
+
+def read_study(path: Path) -> Study:
+    """Read and check a study file. Raises DataError: the file, the field, and what would be accepted."""
+    return _read(Path(path), applied=True)
+
+
+def _read(path: Path, applied: bool) -> Study:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # no TOML, or not even text
+        raise DataError(f"{path} is not a TOML file: {' '.join(str(error).split())}") from error
+    try:
+        return _study(path, content, applied)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _study(path: Path, content: dict, applied: bool) -> Study:
+    blocks = {"seeds": table, "train": list_of(table), "baselines": table, "apply": table}
+    top = checked("study", content, {"data": table}, blocks)
+    data = tuple(_data_set(name, fields) for name, fields in top["data"].items())
+    seeds = checked("[seeds]", top["seeds"] or {}, {}, dict.fromkeys(RECIPES, list_of(seed)))
+    runs: list[Training | Application] = []
+    for number, block in enumerate(top["train"] or (), 1):
+        runs += _trainings(f"[[train]] number {number}", block, seeds)
+    if top["baselines"] is not None:
+        grid = {"models": list_of(one_of(BASELINES)), "treatments": list_of(one_of(TREATMENTS))}
+        block = checked("[baselines]", top["baselines"], grid)
+        runs += [Training(model, treatment) for treatment in block["treatments"] for model in block["models"]]
+    if top["apply"] is not None and applied:
+        runs += _applications(top["apply"])
+    if not data or not runs:
+        raise DataError(f"study: it names no {'run' if data else 'data set'}")
+    if twice := [name for name, times in Counter(run.name for run in runs).items() if times > 1]:
+        raise DataError(f"it asks twice for the run {twice[0]}")
+    study = Study(path, data, tuple(runs))
+    for one in data:
+        _check_data(one, study.treatments, f"[data.{one.name}]")
+    return study
+
+
+def _data_set(name: str, fields: object) -> DataSet:
+    kinds = {"input": text, "options": list_of(text), "folders": table}
+    values = checked(f"[data.{name}]", fields, {"source": one_of(data_prep.SOURCES)}, kinds)
+    if (values["input"] is None) != (values["source"] == "synthetic"):
+        needs = "needs an" if values["input"] is None else "reads no"
+        raise DataError(f"[data.{name}]: source {values['source']} {needs} input")
+    folders = checked(f"[data.{name}.folders]", values["folders"] or {}, {}, dict.fromkeys(TREATMENTS, text))
+    return DataSet(
+        name=name,
+        source=values["source"],
+        input=None if values["input"] is None else Path(values["input"]),
+        options=values["options"] or (),
+        folders={treatment: Path(folder) for treatment, folder in folders.items() if folder},
+    )
+
+
+def _trainings(where: str, fields: dict, seeds: dict[str, tuple[int, ...] | None]) -> list[Training]:
+    """Every model with every recipe, treatment and seed of the block."""
+    grid = {"models": NAMES, "recipes": RECIPES, "treatments": TREATMENTS}
+    required = {name: list_of(one_of(names)) for name, names in grid.items()}
+    block = checked(where, fields, required, {"seeds": list_of(seed), "epochs": count})
+    if without := [recipe for recipe in block["recipes"] if not (block["seeds"] or seeds[recipe])]:
+        raise DataError(f"{where}: recipe {without[0]} has no seeds, neither here nor in [seeds]")
+    return [
+        Training(model, treatment, recipe, number, block["epochs"])
+        for recipe in block["recipes"]
+        for treatment in block["treatments"]
+        for number in block["seeds"] or seeds[recipe]
+        for model in block["models"]
+    ]
+
+
+def _applications(fields: dict) -> list[Application]:
+    kinds = {"study": text, "runs": list_of(text), "treatment": one_of(TREATMENTS)}
+    block = checked("[apply]", fields, kinds)
+    other = _read(Path(block["study"]), applied=False)  # its trainings alone: two studies may apply each other's
+    if len(other.data) > 1:
+        raise DataError(f"[apply]: {other.path} has {len(other.data)} data sets; a study with one is accepted")
+    networks = {run.name: run for run in other.runs if isinstance(run, Training) and run.recipe_name}
+    names = checked("[apply]", {"runs": fields["runs"]}, {"runs": list_of(one_of(networks))})["runs"]
+    return [Application(networks[name], other.data[0], block["treatment"]) for name in names]
+
+
+def _check_data(data: DataSet, treatments: Iterable[str], where: str) -> None:
+    """Raise DataError where `python -m data_prep` would refuse the words, or give the data set another name."""
+    if not re.fullmatch(r"\w[\w.-]*", data.name, re.ASCII):
+        raise DataError(f"{where}: {data.name!r} is not a plain folder name")
+    for treatment in treatments:
+        named = data.folder(treatment).name.removesuffix(f"-{treatment}")
+        if named != data.name:
+            raise DataError(f"{where}: {data.folder(treatment)} would be prepared under the name {named}")
+        asked = parse_preparation(data.preparation(treatment), where)
+        if (asked.output, asked.missing) != (data.folder(treatment), treatment):
+            raise DataError(f"{where}: options may not hold --output or --missing; the study sets them")
+
+
+def parse_preparation(words: Iterable[str], where: str) -> Namespace:
+    """The options of `python -m data_prep` as it reads them itself. Raises DataError where it refuses them."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            return data_prep.parse_arguments(list(words))
+    except SystemExit:
+        raise DataError(f"{where}: {(said.getvalue().splitlines() or ['no options'])[-1]}") from None

@@ -1,0 +1,217 @@
+"""The steps of a study: what each makes, by which command, whether it is done, and how long it takes."""
+
+import importlib.util
+import shlex
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+
+from data_prep.faceset import DataError
+from data_prep.prepared import Prepared, load
+from evaluation.study_file import Application, DataSet, Study, Training, parse_preparation
+from evaluation.study_times import Times
+from models import pixel_baselines, trainer
+from models.runs import RECORD_FILES, read_run
+
+RUNS, RESULTS = Path("runs"), Path("results")
+PREPARE, TRAIN, APPLY, EVALUATE = KINDS = ("prepare", "train", "apply", "evaluate")
+DONE, TO_DO = "done", "to do"
+ALWAYS = "always"  # tables cost seconds, and show what is there now
+RECORDED = "recorded"  # there is a run; whether it is of this data shows when the data is prepared
+DIFFERS = "differs"  # there is a finished run, and it is another than the study asks for
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a study.
+
+    output: what it makes; names the step. words: behind `python -m`. seconds: expected, None where nothing tells.
+    needs: outputs of steps before it. note: what differs, or what the trainer warns of. data, run: of a training.
+    """
+
+    kind: str
+    output: Path
+    words: tuple[str, ...]
+    state: str = TO_DO
+    seconds: float | None = None
+    needs: tuple[Path, ...] = ()
+    note: str = ""
+    data: DataSet | None = None
+    run: Training | None = None
+
+    @property
+    def command(self) -> str:
+        return shlex.join(("python", "-m", *self.words))
+
+    @property
+    def log(self) -> Path:
+        """Where what a run says is kept: beside its folder."""
+        return self.output.with_name(f"{self.output.name}.log")
+
+
+def plan(study: Study, retrain: bool = False, overwrite: bool = False) -> list[Step]:
+    """All steps of a study in the order to take them.
+
+    retrain: a light record does not count as a finished run. overwrite: a finished run that differs from what the
+    study asks for is trained again.
+    """
+    steps: dict[Path, Step] = {}
+    times = Times(RUNS, RESULTS)
+    for data in study.data:
+        prepared = {treatment: find_prepared(data, treatment) for treatment in study.treatments}
+        for number, (treatment, found) in enumerate(prepared.items()):
+            _add(steps, preparation(data, treatment, found, analysis=number == 0))
+        runs = []
+        for run in study.runs:
+            found = prepared[run.treatment]
+            if isinstance(run, Training):
+                step = _training(data, run, found, times, records=not retrain)
+            else:
+                step = _application(data, run, found, records=not retrain)
+                if step.state == TO_DO:
+                    _add(steps, *_network(run, times))
+            _add(steps, step)
+            runs.append(step.output)
+        _add(steps, *_tables(data, tuple(runs)))
+    in_order = sorted(steps.values(), key=lambda step: KINDS.index(step.kind))
+    return [_over(step) if overwrite and step.state == DIFFERS else step for step in in_order]
+
+
+def _over(step: Step) -> Step:
+    return replace(step, state=TO_DO, note="", words=(*step.words, "--overwrite"))
+
+
+def _add(steps: dict[Path, Step], *new: Step) -> None:
+    for step in new:
+        steps.setdefault(step.output, step)
+
+
+# --- the kinds of steps
+
+
+def preparation(data: DataSet, treatment: str, found: Prepared | None, analysis: bool) -> Step:
+    """The step that prepares a data set. found: what there is of it. analysis: with pictures and tables of it."""
+    words = ("data_prep", *data.preparation(treatment), *(() if analysis else ("--no-analysis",)))
+    return Step(PREPARE, data.folder(treatment), words, DONE if found else TO_DO)
+
+
+def _training(data: DataSet, run: Training, found: Prepared | None, times: Times, records: bool) -> Step:
+    folder = data.folder(run.treatment)
+    module, *options = run.words
+    words = (module, "--data", str(folder), *options)
+    seconds = times.expected(run, data.name, found)
+    output = RUNS / data.name / run.name
+    step = Step(TRAIN, output, words, seconds=seconds, needs=(folder,), data=data, run=run)
+    return _with_state(step, lambda place: training_warning(place, run, found), found, data, records)
+
+
+def _application(data: DataSet, run: Application, found: Prepared | None, records: bool) -> Step:
+    folder, network = data.folder(run.treatment), RUNS / run.trained_on.name / run.network.name
+    words = ("models.apply", "--run", str(network), "--data", str(folder))
+    step = Step(APPLY, RUNS / data.name / run.name, words, needs=(folder, network))
+    step = _with_state(step, lambda place: _application_warning(place, run, found), found, data, records)
+    return replace(step, state=TO_DO, note="") if step.state == DIFFERS else step  # it costs seconds: no one is asked
+
+
+def _network(run: Application, times: Times) -> list[Step]:
+    """The steps that train a network of another study, where its model file is absent."""
+    data, network = run.trained_on, run.network
+    if (RUNS / data.name / network.name / "model.keras").is_file():
+        return []
+    found = find_prepared(data, network.treatment)
+    training = _training(data, network, found, times, records=False)
+    return [preparation(data, network.treatment, found, analysis=False), training]
+
+
+def _tables(data: DataSet, runs: tuple[Path, ...]) -> list[Step]:
+    results = RESULTS / data.name
+    steps = [Step(EVALUATE, results, ("evaluation", "--output", str(results)), ALWAYS, needs=runs)]
+    report = importlib.util.find_spec("evaluation.report")
+    if report and report.origin:
+        page = results / "report.html"
+        steps.append(Step(EVALUATE, page, ("evaluation.report", str(results)), ALWAYS, needs=(results,)))
+    return steps
+
+
+# --- what is done
+
+
+def find_prepared(data: DataSet, treatment: str) -> Prepared | None:
+    """The prepared data set as the study asks for it; None where it is absent or of another file or other options."""
+    try:
+        found = load(data.folder(treatment))
+        made = parse_preparation(shlex.split(found.manifest["command"])[3:], "manifest")
+    except (DataError, KeyError, ValueError):
+        return None
+    asked = parse_preparation(data.preparation(treatment), "study")
+    for options in (asked, made):
+        for name in ("input", "source", "output", "results", "no_analysis", "command"):  # do not shape the arrays
+            delattr(options, name)
+    source = found.manifest["source"]
+    same = asked == made and found.name == data.name and source["kind"] == data.source and _same_file(data, source)
+    return found if same else None
+
+
+def _same_file(data: DataSet, source: dict) -> bool:
+    """Whether the manifest's source is the study's input, by its hash."""
+    if data.input is not None and not data.input.exists():
+        return source["path"] == str(data.input)  # gone since: what was made of it is all there is
+    return source["sha256"] == _sha256(data)
+
+
+def _sha256(data: DataSet) -> str:
+    """The hash that the manifest would hold."""
+    from data_prep.sources import kaggle, sha256_of
+
+    if data.source == "synthetic":
+        from data_prep.synthetic.model import MODEL_FILE
+
+        return sha256_of([MODEL_FILE])
+    if data.source == "kaggle":
+        return sha256_of(kaggle._find(data.input))
+    if data.input.is_file():
+        return sha256_of([data.input])
+    from data_prep.__main__ import read_source
+
+    # Of a folder of pictures, those that are used count, and only reading them tells which.
+    return read_source(data.source, data.input, parse_preparation(data.preparation("none"), "study")).sha256
+
+
+def _with_state(
+    step: Step, warning: Callable[[Path], str], found: Prepared | None, data: DataSet, records: bool
+) -> Step:
+    """The step with its state. A run folder counts first, then a light record; `warning` raises where it differs."""
+    own, record = step.output, RESULTS / data.name / "runs" / step.output.name
+    for place in (own, record) if records else (own,):
+        if not all((place / name).is_file() for name in RECORD_FILES):
+            continue
+        if found is None:
+            return replace(step, state=RECORDED)
+        try:
+            return replace(step, state=DONE, note=warning(place))
+        except DataError as error:
+            if place == own:
+                return replace(step, state=DIFFERS, note=str(error))
+    return step
+
+
+def training_warning(folder: Path, run: Training, data: Prepared) -> str:
+    """What the run's own command warns of at a finished run. Raises DataError where it is not the one asked for."""
+    said = StringIO()
+    with redirect_stderr(said):
+        if run.recipe is None:
+            pixel_baselines.check_same(folder, run.model, data)
+        else:
+            trainer.check_same(folder, run.model, data, run.recipe, run.seed, "auto")
+    return said.getvalue().strip()
+
+
+def _application_warning(folder: Path, run: Application, data: Prepared) -> str:
+    found = read_run(folder).config.get("trained_on")
+    if found != run.trained_on.name:
+        raise DataError(f"{folder} is a finished run trained on {found}, not {run.trained_on.name}")
+    # Its record is the network's, so the treatment in it is that of the network's training.
+    as_trained = replace(data, manifest={**data.manifest, "treatment": run.network.treatment})
+    return training_warning(folder, run.network, as_trained)

@@ -1,0 +1,502 @@
+"""Study files, the plan they give, and small studies of real commands from end to end."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.faceset import DataError
+from data_prep.prepared import load
+from evaluation import child, study
+from evaluation.study_file import missing_runs, read_study, with_data
+from evaluation.study_plan import DIFFERS, DONE, RECORDED, TO_DO, find_prepared, plan
+from evaluation.study_times import in_words
+from models import pixel_baselines, trainer
+from models.recipe import get_recipe
+from models.runs import Predictions, read_run, write_record
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SMALL = """
+[data.tiny]
+source = "synthetic"
+options = ["--count", "80"]
+folders.none = "data/prepared/tiny"
+[seeds]
+quick = [0, 1]
+[[train]]
+models = ["base"]
+recipes = ["quick"]
+treatments = ["none"]
+epochs = 1
+[baselines]
+models = ["ridge", "nearest_neighbour"]
+treatments = ["none"]
+"""
+NETWORKS = [f"base-quick+epochs=1-none-s{seed}" for seed in (0, 1)]
+BASELINES = ["ridge-none", "nearest_neighbour-none"]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder with data/prepared/tiny as the study prepares it: 80 embedded faces, 64/8/8."""
+    folder = tmp_path_factory.mktemp("prepared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("PYTHONPATH", str(ROOT))
+        step = plan(read(SMALL))[0]
+        assert child.run(step.words) == 0
+    return folder
+
+
+@pytest.fixture
+def here(prepared, tmp_path, monkeypatch):
+    """A project folder with the prepared data, where `python -m models.base` finds the code."""
+    shutil.copytree(prepared / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path
+
+
+def read(text, name="tiny.toml"):
+    Path(name).write_text(text)
+    return read_study(Path(name))
+
+
+def finish(folder, name, *, seconds=10.0, **changes):
+    """The record of a finished run of the data in data/prepared/tiny, as the trainer would leave it."""
+    data = load(Path("data/prepared/tiny"))
+    model, _, rest = name.partition("-")
+    baseline = model in ("ridge", "nearest_neighbour")
+    recipe = get_recipe("quick").with_changes(epochs=None if "+" not in rest else 1)
+    config = {
+        "run": name,
+        "data": "tiny",
+        "data_source": data.manifest["source"],
+        "trained_on": "tiny",
+        "split": trainer.split_of(data),
+        "schema": "kaggle15",
+        "image_size": [96, 96],
+        "treatment": "none",
+        "model": model,
+        "recipe": {"name": "closed form"} if baseline else recipe.as_dict(),
+        "seed": None if baseline else int(name[-1]),
+        "precision": "float32",
+        "mean_face": data.manifest["mean_face"],
+        "train_faces": 64,
+        "train_seconds": seconds,
+        "commit": "abc",
+        "command": "by hand",
+    } | changes
+    zeros = np.zeros((8, 15, 2), np.float32)
+    faces = Predictions(np.arange(8), np.arange(8), np.ones(8, int), zeros, zeros, np.ones((8, 15), bool))
+    place = Path(folder) / name
+    place.mkdir(parents=True)
+    write_record(place, config, {"epoch": [1], "loss": [1.0], "val_loss": [1.0]}, val=faces, test=faces)
+    return place
+
+
+def states(steps):
+    return {step.output.name: step.state for step in steps if step.kind in ("train", "apply")}
+
+
+# --- the file
+
+
+def test_a_study_is_a_grid(here):
+    found = read(SMALL)
+    assert [run.name for run in found.runs] == NETWORKS + BASELINES
+    assert found.treatments == ("none",)
+    assert found.data[0].preparation("ffill")[-4:] == ("--output", "data/prepared/tiny", "--count", "80")
+
+
+def test_blocks_follow_one_another_and_may_have_seeds_of_their_own(here):
+    block = '[[train]]\nmodels = ["v1", "base"]\nrecipes = ["quick"]\ntreatments = ["ffill", "drop"]\nseeds = [7]\n'
+    found = read(SMALL + block)
+    # every model with every recipe and treatment: 1 seed x 2 treatments x 2 models
+    expected = [f"{model}-quick-{treatment}-s7" for treatment in ("ffill", "drop") for model in ("v1", "base")]
+    assert [run.name for run in found.runs if run.name.endswith("s7")] == expected
+    assert found.treatments == ("none", "ffill", "drop")
+    assert [str(found.data[0].folder(t)) for t in ("none", "ffill", "drop")] == [
+        "data/prepared/tiny",
+        "data/prepared/tiny",
+        "data/prepared/tiny-drop",
+    ]
+
+
+def test_the_studies_of_this_project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    synthetic, kaggle15 = (read_study(Path(f"studies/{name}.toml")) for name in ("synthetic", "kaggle15"))
+    assert [run.name for run in synthetic.runs] == ["base-quick-none-s0", "v1-quick-none-s0", *BASELINES]
+    # 2 networks x (5 seeds of quick + 1 of reference) on ffill, 2 x 3 seeds on none, 2 baselines, 1 applied
+    assert len(kaggle15.runs) == 2 * 6 + 2 * 3 + 2 + 1
+    assert kaggle15.runs[-1].name == "v1-quick-none-s0-from-synthetic"
+    commands = [" ".join(one.preparation(t)) for one, t in ((synthetic.data[0], "none"), (kaggle15.data[0], "none"))]
+    assert commands == [
+        "--source synthetic --missing none --output data/prepared/synthetic",
+        "--source kaggle --input ../shared/data/kaggle15/training.zip --missing none "
+        "--output data/prepared/kaggle15-none",
+    ]
+
+
+def test_names_are_those_that_the_commands_give(here):
+    data = load(Path("data/prepared/tiny"))
+    network = read(SMALL).runs[0]
+    assert trainer.default_folder(data, "base", network.recipe, 0) == Path("runs/tiny") / network.name
+    step = plan(read(SMALL))[3]
+    assert pixel_baselines.parse_arguments("ridge", list(step.words[1:])).output is None
+    assert step.output == Path("runs/tiny/ridge-none")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[data.tiny]", "[data.tiny", "is not a TOML file: "),
+        ("[seeds]", "[seed]", "study: unknown field 'seed'; accepted: data, seeds, train, baselines, apply"),
+        ("epochs = 1", "epoch = 1", "[[train]] number 1: unknown field 'epoch'; accepted: models, recipes, treatments"),
+        ('models = ["base"]', 'models = ["bass"]', "[[train]] number 1: models 'bass' is unknown; accepted: base, v1"),
+        ('models = ["base"]', 'models = ["ridge"]', "models 'ridge' is unknown"),
+        ('models = ["base"]', 'models = "base"', "models is 'base'; a list with at least one entry is accepted"),
+        ('models = ["base"]', "models = []", "models is []; a list"),
+        ('models = ["base"]', "models = [1]", "models 1 is unknown"),
+        ('models = ["base"]', "", "[[train]] number 1: models is missing"),
+        ('["quick"]', '["slow"]', "recipes 'slow' is unknown; accepted: reference, quick"),
+        ('["quick"]', '["reference"]', "recipe reference has no seeds, neither here nor in [seeds]"),
+        ("quick = [0, 1]", "quick = [0, 0]", "it asks twice for the run base-quick+epochs=1-none-s0"),
+        ("quick = [0, 1]", "quick = [-1]", "[seeds]: quick holds -1; whole numbers from 0"),
+        ("quick = [0, 1]", "quick = [true]", "[seeds]: quick holds True"),
+        ("quick = [0, 1]", "slow = [0]", "[seeds]: unknown field 'slow'"),
+        ('treatments = ["none"]\nepochs', 'treatments = ["zero"]\nepochs', "treatments 'zero' is unknown"),
+        ("epochs = 1", "epochs = 0", "epochs is 0; a whole number from 1"),
+        ("[[train]]", "[train]", "study: train is {"),
+        ("[data.tiny]", "[data.tiny.x]", "[data.tiny]: unknown field 'x'"),
+        ('source = "synthetic"', 'source = "camera"', "source 'camera' is unknown; accepted: synthetic, kaggle"),
+        ('source = "synthetic"', 'source = "kaggle"', "source kaggle needs an input"),
+        ('source = "synthetic"', 'source = "synthetic"\ninput = "a"', "source synthetic reads no input"),
+        ('"--count", "80"', '"--count", "many"', "invalid int value: 'many'"),
+        ('"--count", "80"', '"--output", "x"', "options may not hold --output or --missing"),
+        ('"data/prepared/tiny"', '"data/prepared/x"', "data/prepared/x would be prepared under the name x"),
+        ("[data.tiny]", '[data."../x"]', "'../x' is not a plain folder name"),
+        ("epochs = 1", "epochs = 1\n[apply]\nstudy = 'absent.toml'\nruns = ['a']\ntreatment = 'none'", "absent.toml"),
+    ],
+)
+def test_a_bad_file_is_one_line(tmp_path, monkeypatch, capsys, old, new, message):
+    monkeypatch.chdir(tmp_path)
+    assert SMALL.count(old) >= 1
+    Path("bad.toml").write_text(SMALL.replace(old, new, 1))
+    assert study.main(["bad.toml", "--dry-run"]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert said.err.startswith("evaluation.study: error: bad.toml")
+    assert message in said.err
+
+
+def test_a_run_that_is_asked_for_twice_and_no_run_at_all_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    start, train, end = SMALL.index("[seeds]"), SMALL.index("[[train]]"), SMALL.index("[baselines]")
+    twice = "it asks twice for the run base-quick+epochs=1-none-s0"
+    for text, message in (
+        (SMALL + SMALL[train:end], re.escape(twice)),
+        (SMALL[:start], "it names no run"),
+        ("[data]\n" + SMALL[start:], "it names no data set"),
+        ("", "data is missing"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read(text)
+
+
+def test_two_studies_may_apply_each_others_networks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    apply = f'[apply]\nstudy = "OTHER.toml"\nruns = ["{NETWORKS[0]}"]\ntreatment = "none"\n'
+    for name, other in (("tiny", "other"), ("other", "tiny")):
+        text = (SMALL + apply.replace("OTHER", other)).replace("[data.tiny]", f"[data.{name}]")
+        Path(f"{name}.toml").write_text(text.replace("prepared/tiny", f"prepared/{name}"))
+    assert read_study(Path("tiny.toml")).runs[-1].name == f"{NETWORKS[0]}-from-other"
+
+
+def test_input_and_name_change_the_single_data_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("training.zip").touch()
+    text = SMALL.replace('"synthetic"', '"kaggle"\ninput = "a.zip"').replace('options = ["--count", "80"]', "")
+    found = with_data(read(text), Path("training.zip"), "kaggle").data[0]
+    assert " ".join(found.preparation("none")) == (
+        "--source kaggle --input training.zip --missing none --output data/prepared/kaggle-none"
+    )
+    for kept, input, name, message in (
+        (text, "absent.zip", None, "absent.zip does not exist"),
+        (text, None, "a/b", "'a/b' is not a plain folder name"),
+        (SMALL, "training.zip", None, "reads no --input"),
+        (text + '[data.two]\nsource = "synthetic"\n', None, "kaggle", "has 2 data sets"),
+    ):
+        with pytest.raises(DataError, match=message):
+            with_data(read(kept), input and Path(input), name)
+
+
+def test_missing_runs_are_named(here):
+    found = [read_run(finish("runs/tiny", name)) for name in (NETWORKS[1], BASELINES[0])]
+    assert missing_runs(read(SMALL), found) == [NETWORKS[0], BASELINES[1]]
+    assert missing_runs(read(SMALL), []) == NETWORKS + BASELINES
+
+
+# --- the plan
+
+
+def test_what_is_done_is_told_from_what_is_not(here):
+    finish("runs/tiny", NETWORKS[0])
+    finish("results/tiny/runs", BASELINES[0])
+    asked = read(SMALL)
+    expected = dict(zip(NETWORKS + BASELINES, (DONE, TO_DO, DONE, TO_DO), strict=True))
+    assert states(plan(asked)) == expected
+    assert [step.state for step in plan(asked) if step.kind == "prepare"] == [DONE]
+    # A light record does not count for --retrain; a run folder does.
+    assert states(plan(asked, retrain=True)) == expected | {BASELINES[0]: TO_DO}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "different"),
+    [
+        (NETWORKS[0], {"recipe": get_recipe("quick").as_dict()}, "recipe"),
+        (NETWORKS[0], {"split": {"train": 64, "val": 8, "test": 8, "seed": 1}}, "split"),
+        (NETWORKS[0], {"seed": 3}, "seed"),
+        (NETWORKS[0], {"data_source": {"kind": "synthetic", "sha256": "0"}}, "source"),
+        (BASELINES[0], {"data_source": {"kind": "kaggle", "sha256": "0"}}, "source"),
+        (BASELINES[0], {"treatment": "ffill"}, "treatment"),
+    ],
+)
+def test_another_run_is_not_the_one_asked_for(here, name, changes, different):
+    folder = finish("results/tiny/runs", name, **changes)
+    assert states(plan(read(SMALL)))[name] == TO_DO  # the record will be replaced
+    shutil.move(folder, Path("runs/tiny") / name)
+    step = next(step for step in plan(read(SMALL)) if step.output.name == name)
+    assert step.state == DIFFERS
+    assert f"is a finished run with another {different}" in step.note
+    step = next(step for step in plan(read(SMALL), overwrite=True) if step.output.name == name)
+    assert (step.state, step.words[-1]) == (TO_DO, "--overwrite")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"80"', '"90"'), ('"80"', '"80", "--seed", "1"'), ('"80"', '"80", "--schema", "68"')]
+)
+def test_data_of_other_options_are_prepared_again(here, old, new):
+    finish("runs/tiny", NETWORKS[0])
+    steps = plan(read(SMALL.replace(old, new)))
+    assert steps[0].state == TO_DO
+    assert states(steps)[NETWORKS[0]] == RECORDED  # of these data or of others: not known before they are there
+
+
+def test_prepared_data_count_by_the_hash_of_their_file(here, csv_text):
+    rng = np.random.default_rng(0)
+    table = csv_text(rng.uniform(20, 70, (20, 15, 2)), rng.integers(0, 255, (20, 96, 96)))
+    Path("training.csv").write_text(table)
+    text = SMALL.replace('"synthetic"', '"kaggle"\ninput = "training.csv"').replace('options = ["--count", "80"]', "")
+    asked = read(text)
+    data = asked.data[0]
+    assert find_prepared(data, "none") is None  # embedded faces lie there
+    assert child.run(("data_prep", *data.preparation("none"), "--no-analysis"), Path("log")) == 0
+    assert find_prepared(data, "none").name == "tiny"
+    Path("same.csv").write_text(table)
+    assert find_prepared(with_data(asked, Path("same.csv")).data[0], "none")
+    Path("training.csv").write_text(table.replace("\n", "\r\n"))
+    assert find_prepared(data, "none") is None
+    Path("training.csv").unlink()  # gone since: what was prepared from it is all there is
+    assert find_prepared(data, "none")
+
+
+def test_expected_time_by_hand(here):
+    baseline, network = BASELINES[0], NETWORKS[0]
+    asked = read(SMALL.replace("epochs = 1", ""))
+
+    def expected():
+        return {step.output.name: step.seconds for step in plan(asked) if step.kind == "train"}
+
+    assert set(expected().values()) == {None}
+    # The benchmark: 20 epochs of quick x 64 training faces at 320 images/s.
+    speeds = Path("results/benchmark/speed.csv")
+    speeds.parent.mkdir(parents=True)
+    rows = [f"training,base,{precision},keras,measured,320" for precision in ("float32", "mixed_bfloat16")]
+    speeds.write_text("what,model,precision,framework,status,images_per_s\n" + "\n".join(rows) + "\n")
+    assert expected()["base-quick-none-s1"] == pytest.approx(20 * 64 / 320)
+    # Finished runs come first. 30 s for 100 faces and 18 s for 60: 0.3 s a face, so 64 x 0.3 s.
+    finish("runs/other", "base-quick-none-s0", seconds=30.0, train_faces=100)
+    finish("results/other/runs", "base-quick-none-s5", seconds=18.0, train_faces=60)
+    assert expected()["base-quick-none-s1"] == pytest.approx(19.2)
+    # Another recipe or an applied network says nothing about it.
+    finish("runs/other", network, seconds=1000.0)
+    finish("runs/other", "base-quick-none-s7", seconds=1000.0, trained_with="elsewhere")
+    assert expected()["base-quick-none-s1"] == pytest.approx(19.2)
+    finish("runs/other", baseline, seconds=6.4)
+    assert expected()[baseline] == pytest.approx(6.4)
+    assert expected()["nearest_neighbour-none"] is None
+
+
+def test_durations_in_words():
+    assert [in_words(s) for s in (None, 4.4, 89, 90, 3569, 3590, 7300)] == [
+        "unknown", "4 s", "89 s", "2 min", "59 min", "1 h 0 min", "2 h 2 min"
+    ]  # fmt: skip
+
+
+def test_a_network_from_elsewhere_is_trained_first_where_it_is_absent(here):
+    apply = f'[apply]\nstudy = "other.toml"\nruns = ["{NETWORKS[0]}"]\ntreatment = "none"\n'
+    Path("other.toml").write_text(SMALL.replace("tiny", "other"))
+    asked = read(SMALL + apply)
+    steps = {str(step.output): step for step in plan(asked)}
+    name = f"{NETWORKS[0]}-from-other"
+    assert list(steps)[:2] == ["data/prepared/tiny", "data/prepared/other"]
+    assert f"runs/other/{NETWORKS[0]}" in steps
+    assert steps[f"runs/tiny/{name}"].command == (
+        f"python -m models.apply --run runs/other/{NETWORKS[0]} --data data/prepared/tiny"
+    )
+    # A light record has no network, so there the training stays; with a model file it goes.
+    finish("runs/other", NETWORKS[0])
+    assert f"runs/other/{NETWORKS[0]}" in [str(step.output) for step in plan(asked)]
+    Path(f"runs/other/{NETWORKS[0]}/model.keras").touch()
+    assert f"runs/other/{NETWORKS[0]}" not in [str(step.output) for step in plan(asked)]
+    # Its record, once there, is recognised by where the network was trained; another is made again.
+    shutil.move(finish("spare", NETWORKS[0], trained_on="other"), f"runs/tiny/{name}")
+    assert states(plan(asked))[name] == DONE
+    shutil.rmtree(f"runs/tiny/{name}")
+    shutil.move(finish("spare", NETWORKS[0], trained_on="third"), f"runs/tiny/{name}")
+    assert states(plan(asked))[name] == TO_DO
+
+
+def test_a_dry_run_prints_every_step_and_takes_none(here, capsys):
+    finish("runs/tiny", NETWORKS[0], seconds=30.0)
+    finish("runs/tiny", BASELINES[0], seconds=3.0)
+    before = sorted(here.rglob("*"))
+    Path("tiny.toml").write_text(SMALL)
+    assert study.main(["tiny.toml", "--dry-run"]) == 0
+    assert [path for path in sorted(here.rglob("*")) if path not in before] == [here / "tiny.toml"]
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["done", "data/prepared/tiny"] in lines
+    assert ["done", f"runs/tiny/{NETWORKS[0]}"] in lines
+    command = "python -m models.base --data data/prepared/tiny --recipe quick --epochs 1 --seed 1"
+    assert ["to", "do", "30", "s", f"runs/tiny/{NETWORKS[1]}", *command.split()] in lines
+    # Left are a network of 30 s and a baseline that nothing is known of.
+    steps = len(plan(read(SMALL)))
+    assert lines[-1] == f"left: 2 of {steps} steps; about 30 s of training and 1 run(s) of unknown length".split()
+
+
+# --- doing it
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists processes in /proc")
+
+
+def ran(*words, **options):
+    return subprocess.run([sys.executable, "-m", "evaluation.study", *words], capture_output=True, text=True, **options)
+
+
+def test_a_failure_is_passed_by_reported_and_made_up_for(here):
+    text = SMALL[: SMALL.index("[seeds]")] + SMALL[SMALL.index("[baselines]") :]
+    Path("tiny.toml").write_text(text)
+    in_the_way = here / "runs/tiny/ridge-none/thesis.txt"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("years of work")
+    done = ran("tiny.toml")
+    assert done.returncode == 1
+    assert "runs/tiny/nearest_neighbour-none: " in done.stdout  # the one after it is there
+    failed, left = done.stderr.splitlines()[-2:]
+    assert failed.startswith("evaluation.study: failed: runs/tiny/ridge-none: models.ridge: error: ")
+    assert failed.endswith("it holds thesis.txt); name another --output (log: runs/tiny/ridge-none.log)")
+    assert left.startswith("evaluation.study: not made for that: results/tiny")
+    assert not Path("results/tiny/performance.csv").exists()
+    assert Path("runs/tiny/ridge-none.log").read_text().startswith("$ python -m models.ridge --data data/prepared/tiny")
+
+    before = Path("runs/tiny/nearest_neighbour-none/config.json").stat().st_mtime_ns
+    in_the_way.unlink()
+    done = ran("tiny.toml")
+    assert done.returncode == 0, done.stderr
+    assert Path("runs/tiny/nearest_neighbour-none/config.json").stat().st_mtime_ns == before
+    table = Path("results/tiny/performance.csv").read_text()
+    assert all(f"\n{name}," in table for name in BASELINES)
+    assert json.loads(Path("runs/tiny/ridge-none/config.json").read_text())["command"] == (
+        "python -m models.ridge --data data/prepared/tiny"
+    )
+
+
+@linux
+def test_an_interrupt_ends_it_cleanly_and_the_next_call_goes_on(here):
+    # A thousand epochs outlast the test.
+    Path("tiny.toml").write_text(SMALL.replace("epochs = 1", "epochs = 1000"))
+    started = subprocess.Popen(
+        [sys.executable, "-m", "evaluation.study", "tiny.toml"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    log = here / "runs/tiny/base-quick+epochs=1000-none-s0.log"
+    wait_for(lambda: list(log.parent.glob("*.partial")))  # the trainer has begun its folder
+    training = children_of(started.pid)
+    assert training
+    started.send_signal(signal.SIGINT)
+    out, error = started.communicate(timeout=30)
+    assert started.returncode == 130
+    assert error.splitlines()[-1] == "evaluation.study: stopped; the same command goes on from here"
+    assert "Traceback" not in error
+    assert not any(alive(pid) for pid in training)
+    assert [path.name for path in log.parent.iterdir()] == [log.name]  # nothing half-written
+    assert states(plan(read(Path("tiny.toml").read_text())))["base-quick+epochs=1000-none-s0"] == TO_DO
+
+
+@linux
+def test_a_killed_parent_takes_its_child_with_it(here):
+    code = "from pathlib import Path; from evaluation import child; child.run(('this', '60'), Path('log'))"
+    Path("this.py").write_text("import time; time.sleep(60)")
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    wait_for(lambda: children_of(parent.pid))
+    (orphan,) = children_of(parent.pid)
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not alive(orphan))
+
+
+def test_an_interrupt_that_is_swallowed_is_followed_by_stronger_ones(here, monkeypatch):
+    monkeypatch.setattr(child, "PATIENCE", 0.2)
+    Path("stubborn.py").write_text("import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)")
+    ticks = []
+
+    def tick():
+        ticks.append(time.monotonic())
+        raise RuntimeError("not wanted any more")
+
+    with pytest.raises(RuntimeError, match="not wanted"):
+        child.run(("stubborn",), Path("log"), tick)
+    assert time.monotonic() - ticks[0] < 10
+
+
+def test_the_last_line_is_what_a_bar_left_standing():
+    assert child.last_line("a\nreading: 10%\rreading: 100%\rdone\n\n") == "done"
+    assert child.last_line("") == ""
+
+
+def test_help_answers_without_heavy_imports():
+    code = (
+        "import sys, evaluation.study, evaluation.cluster\n"
+        "heavy = {'tensorflow', 'keras', 'jax', 'matplotlib', 'sklearn', 'distributed', 'dask', 'tqdm'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def children_of(pid):
+    """Ids of the processes that any of its threads started, as Linux lists them."""
+    return [int(word) for file in Path("/proc").glob(f"{pid}/task/*/children") for word in file.read_text().split()]
+
+
+def alive(pid):
+    """Whether it runs: a zombie, which nobody has buried yet, does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
