@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep import missing
+from data_prep import missing, relatives
 from data_prep.checks import check_prepared, check_raw
 from data_prep.download import BY_HAND, download_kaggle
-from data_prep.duplicates import group_duplicates
 from data_prep.faceset import DataError, FaceSet
+from data_prep.grouping import find_groups
+from data_prep.label_noise import noise_floor
 from data_prep.prepared import Split, refuse_foreign, write
 from data_prep.schema import IBUG68, KAGGLE15
 from data_prep.sources import Source, known
@@ -94,7 +95,7 @@ def prepare(args: argparse.Namespace) -> None:
     refuse_foreign(output)  # before minutes are spent
     source = read_source(kind, path, args)
     faces = source.faces
-    groups = group_duplicates(faces)
+    groups, method = find_groups(source)
     checks = check_raw(faces, groups, source.skipped)
     for problem in source.skipped:
         print(f"left out: {problem}", file=sys.stderr)
@@ -110,6 +111,14 @@ def prepare(args: argparse.Namespace) -> None:
     # data/prepared/kaggle-none and data/prepared/kaggle are one data set under two treatments: same name
     name = output.resolve().name.removesuffix(f"-{args.missing}")
     manifest = describe(args, name, kind, path, source, splits)
+    manifest["grouping"] = {
+        "method": method,
+        "groups": int(groups.max() + 1),
+        "largest": int(np.bincount(groups).max()),
+        "similarity": relatives.SIMILARITY if method == "relatives" else None,
+    }
+    if floor := noise_floor(faces):
+        manifest["noise_floor"] = {**floor, "simulated": kind == "synthetic" or known.simulated(source.sha256)}
     manifest["mean_face"] = missing.mean_face(faces.keypoints[rows["train"]]).round(4).tolist()
     write(output, splits, manifest)
     if note := manifest["source"]["note"]:
@@ -151,7 +160,8 @@ def read_source(kind: str, path: Path | None, args: argparse.Namespace) -> Sourc
         from data_prep.synthetic.model import MODEL_FILE
         from data_prep.synthetic.sampler import sample
 
-        return Source(faces=sample(args.count, args.seed, schema=schema), sha256=sha256_of([MODEL_FILE]))
+        faces = sample(args.count, args.seed, schema=schema)
+        return Source(faces=faces, sha256=sha256_of([MODEL_FILE]), persons_known=True)
     if kind == "kaggle":
         from data_prep.sources import kaggle
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.faceset import FaceSet, observed
+from data_prep.label_noise import noise_floor
 from data_prep.prepared import Split
 from data_prep.split import split_sizes
 
@@ -128,19 +129,10 @@ def _pixel_keys(split: Split) -> set[bytes]:
 
 
 def _disagreement(faces: FaceSet) -> str:
-    """Root mean square of label differences between equal images, divided by sqrt 2: one label's own spread."""
-    flat = np.ascontiguousarray(faces.images).reshape(len(faces), -1)
-    first: dict[bytes, int] = {}
-    pairs = [(first.setdefault(image.tobytes(), row), row) for row, image in enumerate(flat)]
-    pairs = [(a, b) for a, b in pairs if a != b]
-    if not pairs:
-        return "no equal images"
-    a, b = np.array(pairs).T
-    difference = faces.keypoints[a] - faces.keypoints[b]
-    difference = difference[observed(difference)]
-    if not len(difference):
-        return f"{len(pairs)} pairs without a common label"
-    return f"{np.sqrt(np.mean(difference**2) / 2):.3f} per coordinate over {len(pairs)} pairs"
+    floor = noise_floor(faces)
+    if floor is None:
+        return "no equal images with a common label"
+    return f"{floor['rmse_px']:.3f} per coordinate at 96x96 over {floor['pairs']} pairs"
 
 
 def _named(items) -> str:

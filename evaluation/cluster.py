@@ -13,6 +13,7 @@ scheduler can run code on its workers: keep it in a network that you trust, or s
 """
 
 import contextlib
+import logging
 import socket
 import sys
 import tempfile
@@ -76,12 +77,12 @@ def work(words: tuple[str, ...], name: str, data: DataSet, treatment: str, sha25
 def _prepare(data: DataSet, treatment: str, sha256: str, log: Path, tick: Callable[[], object]) -> None:
     """On a worker: prepare the data set where it is not. Raises DataError where it cannot, or is another."""
     folder, here = data.folder(treatment), socket.gethostname()
-    if find_prepared(data, treatment) is None and child.run(
-        preparation(data, treatment, None, analysis=False).words, log, tick
-    ):
-        raise DataError(f"{here} cannot prepare {folder}: {child.last_line(log)}")
+    found = find_prepared(data, treatment)
+    if found is None and child.run(preparation(data, treatment, found, analysis=False).words, log, tick):
+        said = child.last_line(log.read_text(errors="replace"))
+        raise DataError(f"worker {here} cannot prepare {folder}: {said}")
     if load(folder).manifest["source"]["sha256"] != sha256:
-        raise DataError(f"{here} prepared {folder} from another file than this machine")
+        raise DataError(f"worker {here} prepared {folder} from another file than the study's")
 
 
 def _fetch(step: Step, future) -> tuple[str, str]:
@@ -109,6 +110,7 @@ def _connected(address: str) -> Iterator:
         from distributed import Client
     except ImportError as error:
         raise DataError("--scheduler needs Dask: pip install -r requirements-cluster.txt") from error
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told by its runs
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:  # TimeoutError is an OSError

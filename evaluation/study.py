@@ -11,6 +11,7 @@ interruption; what fails is named at the end, and the rest is done. Several mach
 
 import argparse
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,10 +85,11 @@ def to_terminal(steps: list[Step]) -> str:
     return "\n".join([*lines, f"left: {len(left)} of {len(steps)} steps; {_training_time(trainings) or 'no training'}"])
 
 
-def _training_time(trainings: Iterable[Step]) -> str:
+def _training_time(trainings: Iterable[Step], passed: float = 0) -> str:
+    """In words. passed: seconds that the first of them has had."""
     known = [step.seconds for step in trainings if step.seconds is not None]
     unknown = sum(step.seconds is None for step in trainings)
-    parts = [f"about {in_words(sum(known))} of training"] if known else []
+    parts = [f"about {in_words(max(0, sum(known) - passed))} of training"] if known else []
     return " and ".join([*parts, *([f"{unknown} run(s) of unknown length"] if unknown else [])])
 
 
@@ -132,6 +134,7 @@ def _speak(step: Step, outcome: Outcome) -> None:
 def one_by_one(steps: list[Step], progress: "Progress") -> None:
     """Take steps on this machine, one at a time: a training uses all cores."""
     for step in steps:
+        progress.bar.set_postfix_str(step.output.name)
         status = child.run(step.words, step.log, progress.tick)
         said = child.last_line(step.log.read_text(errors="replace"))
         progress.ended(step, f"{said} (log: {step.log})" if status else "", said)
@@ -144,7 +147,7 @@ class Progress:
         from tqdm import tqdm
 
         self.left = {step.output: step for step in steps}
-        self.outcome = outcome
+        self.outcome, self.since = outcome, time.monotonic()
         self.bar = tqdm(total=len(steps), unit="run", disable=None, leave=False)  # None: where there is no terminal
 
     def __enter__(self) -> "Progress":
@@ -155,13 +158,16 @@ class Progress:
         self.bar.close()
 
     def tick(self) -> None:
-        self.bar.set_description_str(f"left: {_training_time(self.left.values())}")
+        if self.left:
+            passed = time.monotonic() - self.since
+            self.bar.set_description_str(f"left: {_training_time(self.left.values(), passed)}")
 
     def ended(self, step: Step, failure: str, said: str) -> None:
         """Note a step that has ended. failure: why it failed, empty where it did not. said: a line about it."""
         if failure:
             self.outcome.failed[step.output] = failure
         del self.left[step.output]
+        self.since = time.monotonic()
         left = f" (left: {_training_time(self.left.values())})" if self.left and self.bar.disable else ""
         self.bar.write(f"failed: {failure}" if failure else said + left)
         self.bar.update()

@@ -72,6 +72,8 @@ def apply(folder: Path, data_folder: Path, output: Path | None, command: str) ->
         "data_folder": str(data.folder),
         "split": split_of(data),
         "mean_face": data.manifest["mean_face"],
+        "grouping": data.manifest.get("grouping"),
+        "noise_floor": data.manifest.get("noise_floor"),
         "trained_with": run.config["command"],
         **provenance(import_keras().backend.backend(), command),
     }

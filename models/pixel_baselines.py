@@ -129,6 +129,7 @@ def write_baseline(
         "split": split_of(data),
         "schema": data.schema.name,
         "image_size": list(data.train.images.shape[1:]),
+        "grouping": data.manifest.get("grouping"),
         "noise_floor": data.manifest.get("noise_floor"),
         "treatment": data.manifest["treatment"],
         "model": model,

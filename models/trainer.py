@@ -165,6 +165,8 @@ def train(
         "seed": seed,
         "precision": policy,
         "mean_face": data.manifest["mean_face"],
+        "grouping": data.manifest.get("grouping"),
+        "noise_floor": data.manifest.get("noise_floor"),
         "parameters": final.count_params(),
         "train_faces": len(data.train),
         "epochs": len(history["epoch"]),

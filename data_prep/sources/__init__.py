@@ -13,14 +13,16 @@ class Source:
     """What a reader returns.
 
     faces: everything usable, in file order. `groups` holds what the format itself tells (a person, where file
-        names name one), else a group per face; equal pixels are grouped later, in `data_prep.duplicates`.
+        names name one), else a group per face.
     sha256: of the file that was read, see `sha256_of`.
     skipped: one line for each row or file left out: which one and why.
+    persons_known: whether `groups` are persons. Where they are not, `data_prep.grouping` looks for relatives.
     """
 
     faces: FaceSet
     sha256: str
     skipped: tuple[str, ...] = ()
+    persons_known: bool = False
 
 
 def sha256_of(paths: Iterable[Path]) -> str:

@@ -16,3 +16,8 @@ NOTES = {
 def note(sha256: str) -> str | None:
     """What a reader of the results must know about the file with this hash; None where nothing is known."""
     return NOTES.get(sha256)
+
+
+def simulated(sha256: str) -> bool:
+    """Whether images that the file labels twice got their second label from a random generator, not a person."""
+    return note(sha256) == STAND_IN

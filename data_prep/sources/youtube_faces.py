@@ -64,7 +64,7 @@ def read(path: Path, *, schema: Schema = IBUG68, size: int = 96, skip_bad_rows: 
         schema=schema,
     )
     used = [path] if path.is_file() else [*(root / _table(f) for f in FOLDERS), *(root / i for i in ids)]
-    return Source(faces, sha256_of(used), (*skipped, *_unlisted(root, lines)))
+    return Source(faces, sha256_of(used), (*skipped, *_unlisted(root, lines)), persons_known=True)
 
 
 def _table(folder: str) -> str:
