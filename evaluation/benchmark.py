@@ -290,7 +290,7 @@ def busy_seconds() -> float | None:
 
 
 def write(output: Path, rows: list[dict], machine: dict) -> None:
-    from evaluation.__main__ import DPI, write_together
+    from evaluation.output import DPI, write_together
 
     figure = speed_figure(rows, machine)
     write_together(

@@ -125,12 +125,11 @@ def _connected(address: str) -> Iterator:
 
 def _check_workers(client, needed: dict[Path, tuple[DataSet, str]]) -> None:
     """Warn of workers whose code or packages are others; raise DataError where one cannot have the data."""
-    try:
-        found = client.run(_state_of_worker, list(needed.values()))
-    except ModuleNotFoundError as error:
-        raise DataError(f"a worker cannot import {error.name}; {START.format(address='ADDRESS')}") from error
     own, everyone = commit(), client.get_versions(packages=PACKAGES)
-    for address, (worker_commit, problems) in found.items():
+    for address, state in client.run(_state_of_worker, list(needed.values()), on_error="return").items():
+        if isinstance(state, Exception):  # most likely it cannot import this module
+            raise DataError(f"worker {address}: {state}; {START.format(address='ADDRESS')}")
+        worker_commit, problems = state
         if problems:
             raise DataError(f"worker {address}: {'; '.join(problems)}; prepare it there, or stop this worker")
         versions = {name: everyone["workers"][address]["packages"][name] for name in PACKAGES}

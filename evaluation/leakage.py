@@ -182,7 +182,7 @@ def names_of(args: argparse.Namespace) -> list[str]:
 
 def write_tables(output: Path) -> None:
     """leakage.csv and leakage.png from all records in `output`/runs, and their lines on the terminal."""
-    from evaluation.__main__ import DPI, write_together
+    from evaluation.output import DPI, write_together
 
     runs, unusable = collect.find_below(output / "runs")
     if unusable:

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from data_prep.synthetic.sampler import sample
 from models.provenance import commit
 from tests.test_study import ROOT, alive, children_of, linux, wait_for
 
@@ -76,8 +77,9 @@ def cluster(tmp_path):
     cluster.close()
 
 
-def start_study(folder, *options, text=STUDY):
+def start_study(folder, *options, text=STUDY, table=""):
     folder.mkdir()
+    (folder / "training.csv").write_text(table)
     (folder / "tiny.toml").write_text(text)
     return subprocess.Popen(
         [sys.executable, "-m", "evaluation.study", "tiny.toml", *options],
@@ -90,6 +92,14 @@ def finished(study):
     out, error = study.communicate(timeout=150)
     assert study.returncode == 0, out + error
     return out
+
+
+def refused(study):
+    """The one line of a study that ends with exit code 2."""
+    _, error = study.communicate(timeout=60)
+    assert study.returncode == 2, error
+    (line,) = error.splitlines()
+    return line.removeprefix("evaluation.study: error: ")
 
 
 def table(folder):
@@ -156,10 +166,24 @@ def test_other_code_is_warned_of_and_a_failed_run_reported(cluster, tmp_path):
     assert not (tmp_path / "spread/runs/tiny" / RUNS[0]).exists()
 
 
+def test_a_worker_that_was_started_elsewhere_is_refused(cluster, tmp_path):
+    cluster.add_worker("worker", PYTHONPATH="")
+    error = refused(start_study(tmp_path / "spread", "--scheduler", cluster.address))
+    assert "No module named 'evaluation'" in error
+    assert "start one in a clone of this project: " in error
+
+
+def test_a_worker_without_the_data_is_refused(cluster, tmp_path, csv_text):
+    cluster.add_worker("worker")
+    faces = sample(80, seed=0)
+    table = csv_text(faces.keypoints, faces.images)
+    text = STUDY.replace('"synthetic"\noptions = ["--count", "80"]', '"kaggle"\ninput = "training.csv"')
+    study = start_study(tmp_path / "spread", "--scheduler", cluster.address, text=text, table=table)
+    error = refused(study)
+    assert "data/prepared/tiny-none is not prepared and training.csv does not exist; prepare it there" in error
+
+
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x"])
 def test_a_scheduler_that_does_not_answer_is_said_in_one_line(tmp_path, address):
-    study = start_study(tmp_path / "spread", "--scheduler", address)
-    _, error = study.communicate(timeout=60)
-    assert study.returncode == 2
-    assert error.splitlines()[-1] == f"evaluation.study: error: no Dask scheduler answers at {address}"
-    assert "Traceback" not in error
+    error = refused(start_study(tmp_path / "spread", "--scheduler", address))
+    assert error == f"no Dask scheduler answers at {address}"

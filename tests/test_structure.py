@@ -38,7 +38,14 @@ def test_no_floor_looks_up(floor):
     assert wrong == {}
 
 
-@pytest.mark.parametrize("module", ["data_prep", *(f"models.{name}" for name in NAMES), "models.apply", "evaluation"])
+COMMANDS = (
+    *("data_prep", "data_prep.relatives_fit"),
+    *(f"models.{name}" for name in (*NAMES, "ridge", "nearest_neighbour", "apply")),
+    *("evaluation", "evaluation.study", "evaluation.leakage", "evaluation.report", "evaluation.benchmark"),
+)
+
+
+@pytest.mark.parametrize("module", COMMANDS)
 def test_help_answers_without_heavy_imports(module):
     code = (
         f"import sys, runpy; sys.argv = ['x', '--help']\n"

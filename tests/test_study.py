@@ -14,6 +14,7 @@ import pytest
 
 from data_prep.faceset import DataError
 from data_prep.prepared import load
+from data_prep.synthetic.sampler import sample
 from evaluation import child, study
 from evaluation.study_file import missing_runs, read_study, with_data
 from evaluation.study_plan import DIFFERS, DONE, RECORDED, TO_DO, find_prepared, plan
@@ -292,8 +293,8 @@ def test_data_of_other_options_are_prepared_again(here, old, new):
 
 
 def test_prepared_data_count_by_the_hash_of_their_file(here, csv_text):
-    rng = np.random.default_rng(0)
-    table = csv_text(rng.uniform(20, 70, (20, 15, 2)), rng.integers(0, 255, (20, 96, 96)))
+    faces = sample(80, seed=0)
+    table = csv_text(faces.keypoints, faces.images)
     Path("training.csv").write_text(table)
     text = SMALL.replace('"synthetic"', '"kaggle"\ninput = "training.csv"').replace('options = ["--count", "80"]', "")
     asked = read(text)
