@@ -25,7 +25,7 @@ from data_prep.schema import IBUG68, KAGGLE15, Schema, kaggle15_from_ibug68
 
 MODEL_FILE = Path(__file__).with_name("relatives.npz")
 SIMILARITY = 0.25  # mean cosine between two clusters, see results/grouping/clusters.csv
-MOST_FACES = 15_000  # the distances of all pairs stand in memory, 0.9 GB at this size
+MOST_FACES = 15_000  # the distances of all pairs stand in memory, twice 0.9 GB at this size
 
 EYES = (KAGGLE15.index("right_eye_center"), KAGGLE15.index("left_eye_center"))  # image left to image right
 # Windows around the eyes: size in px, half width and reach above the eyes' midpoint in eye distances.
@@ -48,16 +48,27 @@ def cluster(faces: FaceSet, similarity: float = SIMILARITY) -> np.ndarray:
     return cut(tree(*embed(faces)), similarity)
 
 
-def embed(faces: FaceSet, model: Path | dict | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors float32 [N, D] of the faces, and of their mirror images."""
-    if not isinstance(model, dict):
-        with np.load(model or MODEL_FILE, allow_pickle=False) as arrays:
-            model = {name: arrays[name].astype(np.float32) for name in arrays.files}
+def embed(faces: FaceSet) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors float32 [N, D] of the faces, and of their mirror images, by the shipped map."""
+    model = shipped()
+    return tuple(vectors(look, model) for look in looks(faces))
+
+
+def shipped() -> dict[str, np.ndarray]:
+    """The linear map of relatives.npz, see `relatives_fit.fit`."""
+    with np.load(MODEL_FILE, allow_pickle=False) as arrays:
+        return {name: arrays[name].astype(np.float32) for name in arrays.files}
+
+
+def vectors(look: np.ndarray, model: dict[str, np.ndarray]) -> np.ndarray:
+    """Unit vectors float32 [N, D] of descriptions float32 [N, F]; `model` is what `relatives_fit.fit` returns."""
+    return normalised(look @ model["projection"] + model["offset"])
+
+
+def looks(faces: FaceSet) -> tuple[np.ndarray, np.ndarray]:
+    """Descriptions float32 [N, F] of the faces, and of their mirror images."""
     eyes = eye_centres(faces.keypoints, faces.schema, faces.images.shape[1:])
-    return tuple(
-        normalised(describe(images, points) @ model["projection"] + model["offset"])
-        for images, points in ((faces.images, eyes), mirrored(faces.images, eyes))
-    )
+    return describe(faces.images, eyes), describe(*mirrored(faces.images, eyes))
 
 
 def describe(images: np.ndarray, eyes: np.ndarray) -> np.ndarray:

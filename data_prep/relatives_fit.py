@@ -66,29 +66,29 @@ def fit(faces: FaceSet) -> dict[str, np.ndarray]:
     """The map of `relatives.embed`: projection float32 [F, D] and offset [D]. `faces.groups` are persons.
 
     Principal components first, then discriminant directions with a shrunken covariance; mirror images count as
-    further looks at the same person. At least three persons are needed (ValueError).
+    further looks at the same person. Raises DataError below three persons.
     """
+    return fit_looks(relatives.looks(faces), faces.groups)
+
+
+def fit_looks(looks: tuple[np.ndarray, np.ndarray], persons: np.ndarray) -> dict[str, np.ndarray]:
+    """`fit` on descriptions that `relatives.looks` made; persons int [N]."""
     from sklearn.decomposition import PCA
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-    eyes = relatives.eye_centres(faces.keypoints, faces.schema, faces.images.shape[1:])
-    looks = [relatives.describe(faces.images, eyes), relatives.describe(*relatives.mirrored(faces.images, eyes))]
-    return fit_looks(np.concatenate(looks), np.concatenate([faces.groups] * 2), PCA, LinearDiscriminantAnalysis)
-
-
-def fit_looks(looks: np.ndarray, persons: np.ndarray, PCA, LDA) -> dict[str, np.ndarray]:
+    looks, persons = np.concatenate(looks), np.concatenate([persons] * 2)
     people = len(np.unique(persons))
     if people < 3:
-        raise ValueError(f"{people} persons, at least 3 are needed")
+        raise DataError(f"faces of {people} person(s), at least 3 are needed")
     # Each part of the description gets the same weight, whatever its units and length.
     weight = _weights(looks)
     components = min(COMPONENTS, len(looks) - people, looks.shape[1])
     pca = PCA(components, svd_solver="randomized", random_state=0).fit(looks * weight)
     reduced = pca.transform(looks * weight)
-    lda = LDA(solver="eigen", shrinkage=SHRINKAGE, n_components=min(DIRECTIONS, people - 1, components))
+    directions = min(DIRECTIONS, people - 1, components)
+    lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage=SHRINKAGE, n_components=directions)
     lda.fit(reduced, persons)
-    directions = lda.scalings_[:, : lda._max_components]
-    projection = weight[:, None] * (pca.components_.T @ directions)
+    projection = weight[:, None] * (pca.components_.T @ lda.scalings_[:, :directions])
     mean = looks.mean(axis=0) @ projection
     scale = 1 / np.abs(projection).max()  # a cosine does not see it, float16 does
     return {"projection": (projection * scale).astype(np.float32), "offset": (-mean * scale).astype(np.float32)}

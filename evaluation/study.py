@@ -82,6 +82,7 @@ def to_terminal(steps: list[Step]) -> str:
         lines.append(f"{step.state:8}  {seconds:>9}  {step.output}  {detail}".rstrip())
     left = [step for step in steps if step.state not in (DONE, ALWAYS)]
     trainings = [step for step in left if step.kind == TRAIN and step.state == TO_DO]
+    lines += [f"note: {note}" for note in _notes(steps)]
     return "\n".join([*lines, f"left: {len(left)} of {len(steps)} steps; {_training_time(trainings) or 'no training'}"])
 
 
@@ -100,8 +101,8 @@ def carry_out(study: Study, retrain: bool, overwrite: bool, scheduler: str | Non
         _speak(step, outcome)
     steps = plan(study, retrain, overwrite)  # again: the prepared data tell which runs are theirs
     outcome.failed |= {step.output: step.note for step in steps if step.state == DIFFERS}
-    if others := sum(bool(step.note) for step in steps if step.state == DONE):
-        print(f"warning: {others} finished run(s) are of another commit than this one", file=sys.stderr)
+    for note in _notes(steps):
+        print(f"warning: {note}", file=sys.stderr)
     trainings = [step for step in _left(steps, TRAIN) if outcome.ready(step)]
     with Progress(trainings, outcome) as progress:
         if scheduler and trainings:
@@ -117,6 +118,14 @@ def carry_out(study: Study, retrain: bool, overwrite: bool, scheduler: str | Non
         if outcome.ready(step):
             _speak(step, outcome)
     return outcome
+
+
+def _notes(steps: list[Step]) -> list[str]:
+    """What to know about steps that are done."""
+    done = [step for step in steps if step.state == DONE and step.note]
+    others = sum(step.kind != PREPARE for step in done)
+    notes = [step.note for step in done if step.kind == PREPARE]
+    return [*notes, *([f"{others} finished run(s) are of another commit than this one"] if others else [])]
 
 
 def _left(steps: list[Step], kind: str) -> list[Step]:

@@ -1,5 +1,6 @@
 """The steps of a study: what each makes, by which command, whether it is done, and how long it takes."""
 
+import datetime
 import importlib.util
 import shlex
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
+import data_prep
 from data_prep.faceset import DataError
 from data_prep.prepared import Prepared, load
 from evaluation.study_file import Application, DataSet, Study, Training, parse_preparation
@@ -16,6 +18,7 @@ from models import pixel_baselines, trainer
 from models.runs import RECORD_FILES, read_run
 
 RUNS, RESULTS = Path("runs"), Path("results")
+CODE = Path(data_prep.__file__).parent
 PREPARE, TRAIN, APPLY, EVALUATE = KINDS = ("prepare", "train", "apply", "evaluate")
 DONE, TO_DO = "done", "to do"
 ALWAYS = "always"  # tables cost seconds, and show what is there now
@@ -94,7 +97,8 @@ def _add(steps: dict[Path, Step], *new: Step) -> None:
 def preparation(data: DataSet, treatment: str, found: Prepared | None, analysis: bool) -> Step:
     """The step that prepares a data set. found: what there is of it. analysis: with pictures and tables of it."""
     words = ("data_prep", *data.preparation(treatment), *(() if analysis else ("--no-analysis",)))
-    return Step(PREPARE, data.folder(treatment), words, DONE if found else TO_DO)
+    step = Step(PREPARE, data.folder(treatment), words)
+    return replace(step, state=DONE, note=_age(found)) if found else step
 
 
 def _training(data: DataSet, run: Training, found: Prepared | None, times: Times, records: bool) -> Step:
@@ -152,6 +156,16 @@ def find_prepared(data: DataSet, treatment: str) -> Prepared | None:
     source = found.manifest["source"]
     same = asked == made and found.name == data.name and source["kind"] == data.source and _same_file(data, source)
     return found if same else None
+
+
+def _age(found: Prepared) -> str:
+    """What to know about data that were prepared before their code changed; empty where it did not."""
+    written = datetime.datetime.fromisoformat(found.manifest["written"]).timestamp()
+    later = [path for path in CODE.rglob("*.py") if path.stat().st_mtime > written]
+    if not later:
+        return ""
+    newest = max(later, key=lambda path: path.stat().st_mtime).relative_to(CODE.parent)
+    return f"{found.folder} is older than {newest}; remove it to prepare it again"
 
 
 def _same_file(data: DataSet, source: dict) -> bool:

@@ -19,10 +19,12 @@ from data_prep.__main__ import main
 from data_prep.checks import Check, check_prepared, check_raw, far_from_mean, write_checks
 from data_prep.duplicates import group_duplicates
 from data_prep.faceset import DataError, FaceSet
+from data_prep.grouping import find_groups
 from data_prep.missing import mean_face
 from data_prep.schema import KAGGLE15
-from data_prep.sources import sha256_of
+from data_prep.sources import kaggle, sha256_of
 from data_prep.split import SPLITS
+from data_prep.synthetic.sampler import sample
 
 REPOSITORY = Path(__file__).parents[1]
 ARRAYS = ("images", "keypoints", "filled", "observed", "groups", "ids", "sources")
@@ -36,9 +38,8 @@ PAIRS = [(30, 31), (32, 33), (34, 35)]
 
 
 def sixty_faces() -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (ROWS, 96, 96), dtype=np.uint8)
-    keypoints = rng.uniform(20, 76, (ROWS, 15, 2)).astype(np.float32)
+    faces = sample(ROWS, seed=0, missing_structure=False)  # people, since noise looks like noise: one group
+    images, keypoints = faces.images, faces.keypoints
     keypoints[20:FIRST, 10] = np.nan
     second = np.full((ROWS - FIRST, 15, 2), np.nan, np.float32)
     second[:, FOUR] = keypoints[FIRST:, FOUR]
@@ -106,7 +107,8 @@ def test_what_is_written(table):
     np.testing.assert_array_equal(all_rows(found, "observed"), ~np.isnan(keypoints[..., 0]))
     assert np.bincount(all_rows(found, "sources")).tolist() == [0, 25, 35]
     groups = all_rows(found, "groups")
-    assert len(set(groups)) == ROWS - len(PAIRS)
+    np.testing.assert_array_equal(groups, find_groups(kaggle.read(table))[0])
+    assert {len({split for split in SPLITS if g in found[f"{split}_groups.npy"]}) for g in groups} == {1}
     for a, b in PAIRS:
         assert groups[a] == groups[b]
         assert any(np.isin([a, b], found[f"{split}_ids.npy"]).all() for split in SPLITS)
@@ -150,6 +152,15 @@ def test_manifest(table):
     assert sum(manifest["labelled_points"].values()) == 20 * 15 + 5 * 14 + 35 * 4
     assert manifest["labelled_points"]["val"] == found["val_observed.npy"].sum()
     assert manifest["skipped"] == []
+    groups = all_rows(found, "groups")
+    assert manifest["grouping"] == {
+        "method": "relatives",
+        "groups": len(set(groups)),
+        "largest": np.bincount(groups).max(),
+        "similarity": 0.25,
+    }
+    assert manifest["noise_floor"]["pairs"] == len(PAIRS)
+    assert manifest["noise_floor"]["simulated"] is False
     assert manifest["command"].startswith("python -m data_prep --source kaggle --input ")
     assert manifest["command"].endswith("--output 'my set-mean' --missing mean --seed 3")
     assert set(manifest["versions"]) >= {"python", "numpy"}
@@ -618,8 +629,10 @@ def test_raw_findings():
     assert results["faces in a group with others"] == ("2", None)
     assert results["largest group"] == ("2", None)
     # Rows 1 and 2 are equal and label points 0 and 1 in common: (0.6, -1) and (0, -0.75); two labels, each
-    # with the variance v, differ by 2v: sqrt((0.36 + 1 + 0 + 0.5625) / 4 / 2) = 0.490
-    assert results["label disagreement within equal images, px"] == ("0.490 per coordinate over 1 pairs", None)
+    # with the variance v, differ by 2v: sqrt((0.36 + 1 + 0 + 0.5625) / 4 / 2) = 0.4902 px of an image of 2, which
+    # is 48 times as much of one of 96.
+    disagreement = "23.530 per coordinate at 96x96 over 1 pairs"
+    assert results["label disagreement within equal images, px"] == (disagreement, None)
 
 
 def test_far_from_mean_by_source():

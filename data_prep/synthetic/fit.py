@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.duplicates import group_duplicates
 from data_prep.faceset import DataError, FaceSet, observed
+from data_prep.grouping import find_groups
 from data_prep.schema import KAGGLE15
+from data_prep.sources import Source
 from data_prep.split import split_by_group
 from data_prep.synthetic import model as face_model
 from data_prep.synthetic.model import FaceModel
@@ -60,18 +61,19 @@ def fit(faces: FaceSet, labels: Labels, shape_modes: int, texture_modes: int) ->
     )
 
 
-def label_statistics(faces: FaceSet) -> Labels:
+def label_statistics(source: Source) -> Labels:
     """What `FaceModel` keeps of a Kaggle set's first source: where labels lie, and which are missing.
 
     Where labels lie is taken from training rows alone (the study's split, seed 0), so that networks trained on
     drawn faces can be scored on that set's test rows.
     """
+    faces = source.faces
     first = faces.sources == 1
     seen = observed(faces.keypoints)
     patterns, counts = np.unique(seen[first], axis=0, return_counts=True)
     order = np.lexsort([-counts, ~patterns.all(axis=1)])
     train = np.zeros(len(faces), dtype=bool)
-    train[split_by_group(group_duplicates(faces), faces.sources, seed=0)["train"]] = True
+    train[split_by_group(find_groups(source)[0], faces.sources, seed=0)["train"]] = True
     complete = faces.keypoints[first & train & seen.all(axis=1)].astype(np.float64)
     if len(complete) < 100:
         raise DataError(f"only {len(complete)} rows have all {len(KAGGLE15)} labels, at least 100 are needed")
@@ -98,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
         from data_prep.sources import kaggle, youtube_faces
 
         if args.kaggle:
-            labels = label_statistics(kaggle.read(args.kaggle).faces)
+            labels = label_statistics(kaggle.read(args.kaggle))
         else:
             present = face_model.load()
             labels = present.label_mean, present.label_covariance, present.patterns, present.pattern_counts
