@@ -83,7 +83,7 @@ def start_study():
     started = []
 
     def start(folder, *options, text=STUDY, table=""):
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "training.csv").write_text(table)
         (folder / "tiny.toml").write_text(text)
         study = subprocess.Popen(
@@ -126,6 +126,7 @@ def predictions(folder):
 def test_a_killed_worker_changes_nothing(cluster, start_study, tmp_path):
     here = start_study(tmp_path / "here")
     finished(here)
+    shutil.copytree(tmp_path / "here/data", tmp_path / "spread/data")
 
     lost, _ = cluster.add_worker("lost"), cluster.add_worker("kept")
     study = start_study(tmp_path / "spread", "--scheduler", cluster.address)

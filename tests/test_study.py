@@ -498,7 +498,7 @@ def test_help_answers_without_heavy_imports():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=600):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"

@@ -1,6 +1,5 @@
 """What stands on the page, read from one results folder. Nothing is computed: figures are those of the tables."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from data_prep.faceset import DataError
@@ -32,7 +31,7 @@ def read(folder: Path, full: bool) -> dict[str, object]:
     name = folder.resolve().name
     relatives = f"../leakage/{name}/leakage.csv"
     leakage = tables.read_if_any(folder / relatives)
-    grouping, pictures_of_grouping = ([], []) if own_faces else _grouping(folder, name)
+    grouping, pictures_of_grouping = (None, []) if own_faces else _grouping(folder, name)
     note = next((row["data_note"] for row in runs if row.get("data_note")), "")
     names = {row.get(column) for row in runs for column in ("data", "trained_on")}
     return {
@@ -93,15 +92,10 @@ def _leakage_picture(folder: Path, name: str) -> list[Picture]:
     return [pictures.picture(folder / file, file)] if (folder / file).is_file() else []
 
 
-def _grouping(folder: Path, name: str) -> tuple[list[Table], list[Picture]]:
-    """How relatives among the faces were found, from results/grouping/: what is not named after other data."""
-    found, shown = [], []
-    for path in sorted((folder / "../grouping").glob("*.*")):
-        file = f"../grouping/{path.name}"
-        if any(other in path.name for other in sentences.DATA_SETS if other != name):
-            continue
-        if path.suffix == ".csv":
-            found.append(tables.whole(path.name, file, tables.read_csv(path), name))
-        elif path.suffix == ".png":
-            shown.append(replace(pictures.picture(path, file), section="grouping"))
-    return [table for table in found if table], shown
+def _grouping(folder: Path, name: str) -> tuple[Table | None, list[Picture]]:
+    """How relatives among the faces were found, from results/grouping/."""
+    file = "../grouping/clusters.csv"
+    rows = [row for row in tables.read_if_any(folder / file) if row.get("data") == name]
+    places = [f"../grouping/{picture}" for picture in ("precision_recall.png", "clusters.png")]
+    shown = [pictures.picture(folder / place, place) for place in places if rows and (folder / place).is_file()]
+    return sections.grouping(file, rows), shown

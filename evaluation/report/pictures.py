@@ -66,6 +66,16 @@ CAPTIONS = {
         "RMSE with and without relatives of the test faces in training, and the difference with its interval",
         "The same test faces, with and without relatives of them among the training faces.",
     ),
+    "precision_recall.png": (
+        "grouping",
+        "Precision over recall of pairs of faces found by the linear map, by gradients and by pixels",
+        "Pairs of faces found to be of one clip, among people that the method has not seen.",
+    ),
+    "clusters.png": (
+        "grouping",
+        "Share of clips parted by the split, largest group and purity over the similarity at which clusters join",
+        "What a stricter or looser grouping would do.",
+    ),
     "samples.png": (
         "data",
         "A sheet of faces of the data set with their labelled points",

@@ -12,6 +12,8 @@ RUNS = ("run", "rmse_px", "mae_px", "nme_pct", "failure_8_pct", "auc_10_pct", "w
 RUNS += ("val_rmse_px", "best_epoch", "train_seconds", "flag")
 LEAKAGE = ("label_source", "test_faces", "test_groups", "train_faces", "relatives_in_training")
 LEAKAGE += ("rmse_with_px", "rmse_without_px", "difference_px", "low_px", "p_value")
+GROUPING = ("what", "similarity", "groups", "largest_group_max", "clip_in_train_pct", "person_in_train_pct")
+GROUPING += ("purity_pct",)
 FACES = ("part", "faces", "distinct_images", "complete_faces", "labelled_points", "labelled_pct", "gray_mean")
 FACES += ("eye_distance_mean_px",)
 CHECKS = ("stage", "check", "found", "expected", "result")
@@ -29,6 +31,12 @@ def runs(rows: list[Row]) -> Table | None:
 
 def leakage(file: str, rows: list[Row]) -> Table | None:
     return tables.chosen("Relatives in training", file, rows, LEAKAGE)
+
+
+def grouping(file: str, rows: list[Row]) -> Table | None:
+    """Before, and at the similarity that data_prep uses."""
+    rows = [row for row in rows if row.get("default") or not row.get("similarity")]
+    return tables.chosen("Faces whose clip stands on both sides of the split", file, rows, GROUPING)
 
 
 def by_source(rows: list[Row]) -> Table | None:

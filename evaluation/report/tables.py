@@ -1,7 +1,6 @@
 """Tables of the page: a few chosen columns of a CSV under readable headings. The CSV itself has the rest."""
 
 import csv
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +39,14 @@ COLUMNS: dict[str, tuple[str, int | None]] = {
     "rmse_without_px": ("without", 2),
     "difference_px": ("difference px", 2),
     "p_value": ("p", 3),
+    # grouping/clusters.csv
+    "what": ("judged", None),
+    "similarity": ("similarity", 2),
+    "groups": ("groups", 0),
+    "largest_group_max": ("largest group", 0),
+    "clip_in_train_pct": ("clip in train %", 1),
+    "person_in_train_pct": ("person in train %", 1),
+    "purity_pct": ("purity %", 1),
     # data/*.csv
     "part": ("part", None),
     "distinct_images": ("distinct images", 0),
@@ -60,8 +67,6 @@ COLUMNS: dict[str, tuple[str, int | None]] = {
 }
 # Two columns that make one cell: the lower end's name -> heading and the upper end's name.
 INTERVALS = {"rmse_low_px": ("95 % interval", "rmse_high_px"), "low_px": ("95 % interval", "high_px")}
-MOST_ROWS = 12  # of a table that nobody chose columns of
-NUMBER = re.compile(r"-?[\d.]*")
 
 
 @dataclass(frozen=True)
@@ -130,13 +135,6 @@ def pivoted(
         line[field(file, row, spread)] = cell(file, row, value, COLUMNS[value][1])
     cells = [[words(key), *(line.get(v, "") for v in values)] for key, line in lines.items()]
     return Table(name, file, [heading, *headings], [False] + [True] * len(values), cells)
-
-
-def whole(name: str, file: str, rows: list[Row], data: str) -> Table | None:
-    """The beginning of a table nobody chose columns of: its rows of one data set, where it tells data sets apart."""
-    rows = [row for row in rows if row.get("data", data) == data][:MOST_ROWS]
-    numeric = [all(NUMBER.fullmatch(row[column]) for row in rows) for column in (rows[0] if rows else ())]
-    return Table(name, file, list(map(words, rows[0])), numeric, [list(row.values()) for row in rows]) if rows else None
 
 
 def field(file: str, row: Row, column: str) -> str:
