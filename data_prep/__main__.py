@@ -20,7 +20,7 @@ from data_prep import missing, relatives
 from data_prep.checks import check_prepared, check_raw
 from data_prep.download import BY_HAND, download_kaggle
 from data_prep.faceset import DataError, FaceSet
-from data_prep.grouping import find_groups
+from data_prep.grouping import METHODS, find_groups
 from data_prep.label_noise import noise_floor
 from data_prep.prepared import Split, refuse_foreign, write
 from data_prep.schema import IBUG68, KAGGLE15
@@ -121,6 +121,7 @@ def prepare(args: argparse.Namespace) -> None:
         manifest["noise_floor"] = {**floor, "simulated": kind == "synthetic" or known.simulated(source.sha256)}
     manifest["mean_face"] = missing.mean_face(faces.keypoints[rows["train"]]).round(4).tolist()
     write(output, splits, manifest)
+    print(f"grouped by {method}: {METHODS[method]}", file=sys.stderr if method == "equal pixels" else sys.stdout)
     if note := manifest["source"]["note"]:
         print(f"note: {note}")
     print(f"{output}: " + ", ".join(f"{len(split)} {name}" for name, split in splits.items()) + " faces")

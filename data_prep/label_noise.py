@@ -13,7 +13,8 @@ def noise_floor(faces: FaceSet) -> dict | None:
     rmse_px: root mean square of the coordinate differences between two labels of one image, over sqrt(2), in
         pixels at 96x96: with independent errors of equal spread, what a perfect prediction scores against one
         of the labels (Bland & Altman 1996, within-subject standard deviation from duplicate measurements).
-    pairs: pairs of labels (each further copy of an image against its first) with a point in common.
+    pairs: pairs of labels (each further copy of an image against its first) with a point in common. Pairs that agree
+        to the last digit do not count: there a label was copied, not made again.
     points: how many points they have in common.
     """
     flat = np.ascontiguousarray(faces.images).reshape(len(faces), -1)
@@ -27,6 +28,7 @@ def noise_floor(faces: FaceSet) -> dict | None:
     scale = REFERENCE_SIZE / np.array([width, height])
     difference = (faces.keypoints[a].astype(np.float64) - faces.keypoints[b]) * scale
     both = observed(difference)
+    both &= (np.where(both[..., None], difference, 0) != 0).any(axis=(1, 2))[:, None]
     if not both.any():
         return None
     return {

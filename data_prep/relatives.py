@@ -25,6 +25,7 @@ from data_prep.schema import IBUG68, KAGGLE15, Schema, kaggle15_from_ibug68
 
 MODEL_FILE = Path(__file__).with_name("relatives.npz")
 SIMILARITY = 0.25  # mean cosine between two clusters, see results/grouping/clusters.csv
+LARGEST = 300  # faces in a cluster; what is larger is parted at a higher similarity
 MOST_FACES = 15_000  # the distances of all pairs stand in memory, twice 0.9 GB at this size
 
 EYES = (KAGGLE15.index("right_eye_center"), KAGGLE15.index("left_eye_center"))  # image left to image right
@@ -138,10 +139,20 @@ def tree(vectors: np.ndarray, mirror: np.ndarray) -> np.ndarray:
 
 
 def cut(links: np.ndarray, similarity: float) -> np.ndarray:
-    """int64 [N]: clusters of `tree` whose mean similarity is at least this."""
+    """int64 [N]: clusters of `tree` whose mean similarity is at least this.
+
+    Clusters of more than `LARGEST` faces hold many people who merely look alike to the map: these are cut again at
+    a similarity higher by 0.05, and so on.
+    """
     from scipy.cluster.hierarchy import fcluster
 
-    return fcluster(links, 1 - similarity, "distance").astype(np.int64) - 1
+    clusters = fcluster(links, 1 - similarity, "distance").astype(np.int64) - 1
+    large = np.bincount(clusters) > LARGEST
+    if large.any() and similarity < 1:
+        finer = cut(links, min(similarity + 0.05, 1.0))
+        clusters = np.where(large[clusters], clusters.max() + 1 + finer, clusters)
+        clusters = np.unique(clusters, return_inverse=True)[1]
+    return clusters
 
 
 def normalised(vectors: np.ndarray) -> np.ndarray:

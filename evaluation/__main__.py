@@ -45,12 +45,19 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"warning: skipped: {line}", file=sys.stderr)
         if skipped:
             print(f"warning: {len(skipped)} unusable run folder(s) skipped", file=sys.stderr)
-        for job in jobs:
-            check_complete(job, options.study)
+        refused = []
+        for job in list(jobs):
+            try:
+                check_complete(job, options.study)
+            except DataError as error:  # the other tables are made all the same
+                refused.append(str(error))
+                jobs.remove(job)
         from evaluation.output import write_results  # matplotlib costs most of a second: not for --help or a refusal
 
         for job in jobs:
             write_results(job.output, job.runs)
+        if refused:
+            raise DataError("; ".join(refused))
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

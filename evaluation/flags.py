@@ -17,12 +17,17 @@ def flags(entries: list[Entry]) -> dict[str, str]:
 
     `mean-face collapse` where the RMSE is within 10 % of the mean face's, or where the predictions move between faces
     by less than a tenth of what the true points do (`metrics.variation_px`, on labelled points). Else `worse than`
-    each baseline whose RMSE the network does not undercut, on the points that both were scored on. Named with its
-    treatment of missing points: it may owe its place to that rather than to the method.
+    each baseline whose RMSE the network does not undercut, on the points that both were scored on. Where there are
+    baselines of the network's own treatment of missing points, only they are its rivals: better labels would win.
     """
     baselines = [entry for entry in entries if entry.is_baseline]
-    found = {entry.name: _flag(entry, baselines) for entry in entries if not entry.is_baseline}
+    found = {entry.name: _flag(entry, _rivals(entry, baselines)) for entry in entries if not entry.is_baseline}
     return {name: flag for name, flag in found.items() if flag}
+
+
+def _rivals(entry: Entry, baselines: list[Entry]) -> list[Entry]:
+    own = [b for b in baselines if b.config and b.config["treatment"] == entry.config["treatment"]]
+    return [b for b in baselines if not b.config or b in own] if own else baselines
 
 
 def _flag(entry: Entry, baselines: list[Entry]) -> str:

@@ -5,7 +5,7 @@ the same faces (evaluation/leakage_sets.py draws them; `groups` of the prepared 
 
     python -m evaluation.leakage --data data/prepared/kaggle15-none
     python -m evaluation.leakage --data data/prepared/youtube68 --dry-run     sizes and commands, nothing written
-    python -m evaluation.leakage --tables-only                                from the records in results/leakage/
+    python -m evaluation.leakage                                              from the records in results/leakage/
 
 Writes data/prepared/leakage-NAME-with and -without, runs/leakage/NAME/ and results/leakage/NAME/.
 A finished run is not trained again.
@@ -23,7 +23,7 @@ from data_prep.faceset import DataError
 from data_prep.prepared import Prepared, load, write
 from data_prep.split import SPLITS
 from evaluation import child, collect, leakage_table, tables
-from evaluation.leakage_sets import ARMS, Sets, arm_data, choose, pool
+from evaluation.leakage_sets import ARMS, Sets, arm_data, choose, copied, pool
 from models.recipe import Recipe, get_recipe
 from models.registry import NAMES
 from models.runs import RECORD_FILES, Run, copy_record
@@ -44,7 +44,7 @@ class Job:
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     try:
-        if args.tables_only:
+        if args.data is None:
             for name in names_of(args):
                 write_tables(RESULTS / name)
         else:
@@ -62,7 +62,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.leakage", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="a prepared data set with groups, whatever its own split")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="prepared data set with groups, whatever its own split (default: none, tables from the records)",
+    )
     parser.add_argument("--name", help="of the experiment's folders (default: the data folder's, without -none)")
     parser.add_argument("--model", default="v1", help=f"{', '.join(NAMES)} (default: v1)")
     parser.add_argument("--recipe", default="quick", help="as in models (default: quick)")
@@ -70,11 +74,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings (default: 0 1 2)")
     parser.add_argument("--split-seed", type=int, default=0, help="of the drawing of the faces (default: 0)")
     parser.add_argument("--dry-run", action="store_true", help="print sizes and commands, write nothing")
-    parser.add_argument("--tables-only", action="store_true", help="make table and plot from records, without the data")
     parser.add_argument("--overwrite", action="store_true", help="train finished runs again")
     args = parser.parse_args(argv)
-    if args.data is None and not args.tables_only:
-        parser.error("name the data: --data data/prepared/NAME")
     if min(args.split_seed, *args.seeds) < 0:
         parser.error("--seeds and --split-seed must be 0 or more")
     if args.name is None and args.data is not None:
@@ -112,7 +113,7 @@ def experiment(args: argparse.Namespace) -> None:
         copy_record(run or train(job), job.record)
         done = f"{run.folder} is a finished run" if run else f"trained in {time.perf_counter() - begin:.0f} s"
         print(f"[{i}/{len(jobs)}] {job.name}: {done}", flush=True)
-    write_tables(RESULTS / args.name)
+    write_tables(RESULTS / args.name, copied(faces, sets))
 
 
 def describe(name: str, sets: Sets, arms: dict[str, Prepared]) -> str:
@@ -180,8 +181,11 @@ def names_of(args: argparse.Namespace) -> list[str]:
     return names
 
 
-def write_tables(output: Path) -> None:
-    """leakage.csv and leakage.png from all records in `output`/runs, and their lines on the terminal."""
+def write_tables(output: Path, copies: list[str] | None = None) -> None:
+    """leakage.csv and leakage.png from all records in `output`/runs, and their lines on the terminal.
+
+    copies: of `leakage_sets.copied`; None takes those of copies.csv, which is written with the tables.
+    """
     from evaluation.output import DPI, write_together
 
     runs, unusable = collect.find_below(output / "runs")
@@ -189,7 +193,10 @@ def write_tables(output: Path) -> None:
         raise DataError(unusable[0])
     if not runs:
         raise DataError(f"no records in {output / 'runs'}; make them with --data data/prepared/NAME")
-    effects = leakage_table.effects(runs)
+    listed = output / "copies.csv"
+    if copies is None:
+        copies = listed.read_text().split()[1:] if listed.is_file() else []
+    effects = leakage_table.effects(runs, frozenset(copies))
     rows = leakage_table.rows(runs, effects)
     first = rows[0]
     title = (
@@ -199,13 +206,14 @@ def write_tables(output: Path) -> None:
     write_together(
         output,
         {
+            "copies.csv": lambda path: path.write_text("\n".join(["id", *copies]) + "\n"),
             "leakage.csv": lambda path: path.write_text(tables.to_csv(rows)),
             "leakage.png": lambda path: figure.savefig(path, dpi=DPI, metadata={"Software": None}),
         },
     )
     for row in rows:
         print(leakage_table.in_words(row))
-    print(f"written to {output}/: leakage.csv, leakage.png, runs/ ({len(runs)} records)")
+    print(f"written to {output}/: leakage.csv, leakage.png, copies.csv, runs/ ({len(runs)} records)")
 
 
 if __name__ == "__main__":

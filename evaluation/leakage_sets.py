@@ -57,6 +57,12 @@ def pool(data: Prepared) -> FaceSet:
     return faces.take(np.argsort(faces.ids, kind="stable"))
 
 
+def copied(faces: FaceSet, sets: Sets) -> list[str]:
+    """The ids of test faces of which a relative is the same picture, pixel by pixel."""
+    pictures = {faces.images[row].tobytes() for row in sets.relatives}
+    return [str(faces.ids[row]) for row in sets.test if faces.images[row].tobytes() in pictures]
+
+
 def choose(faces: FaceSet, seed: int, test_faces: int = TEST_FACES) -> Sets:
     """Draw the sets. Groups are visited in random order and taken where they fit.
 

@@ -11,14 +11,15 @@ from evaluation.tables import Row
 from models.runs import Run
 
 ALL, CONTROL = "all", "control"
+NO_COPIES = ", no copies"  # of the rows without test faces that have an equal image among their relatives
 
 
 @dataclass(frozen=True)
 class Effect:
-    """Test faces under both arms: `all`, those of one label source, or the `control`.
+    """Test faces under both arms: `all`, those of one label source, either without copies, or the `control`.
 
-    The control are the validation faces: neither arm has a relative of them, so a difference there is chance in
-    training, which no interval over test faces knows of.
+    The control are the validation faces: neither arm has a relative of them that is known, so a difference there is
+    chance in training, which no interval over test faces knows of.
     with_px, without_px: float64 [S], RMSE of each seed; rmse_with_px, rmse_without_px: over all seeds.
     comparison: with relatives against without, so a negative difference flatters.
     """
@@ -66,8 +67,11 @@ def by_arm(runs: list[Run]) -> dict[str, list[Run]]:
     return arms
 
 
-def effects(runs: list[Run]) -> list[Effect]:
-    """The effect on all test faces, on those of each label source where there are several, and on the control."""
+def effects(runs: list[Run], copied: frozenset[str] = frozenset()) -> list[Effect]:
+    """The effect on all test faces, on those of each label source where there are several, and on the control.
+
+    copied: ids, as text, of test faces of which `with` holds an equal image; a second row leaves them out.
+    """
     scored = {arm: [entries.from_run(run) for run in found] for arm, found in by_arm(runs).items()}
 
     def errors(split: str) -> np.ndarray:  # [arms, S, N, K, 2]
@@ -75,10 +79,15 @@ def effects(runs: list[Run]) -> list[Effect]:
 
     test, val = scored[ARMS[0]][0].test, scored[ARMS[0]][0].val
     on_test, kinds = errors("test"), np.unique(test.sources)
-    found = [_effect(ALL, on_test, test.groups)]
-    for kind in kinds if len(kinds) > 1 else ():
-        faces = test.sources == kind
-        found.append(_effect(str(kind), on_test[:, :, faces], test.groups[faces]))
+    original = np.array([str(identity) not in copied for identity in test.ids])
+    subsets = {ALL: np.ones(len(test.ids), dtype=bool)}
+    subsets |= {str(kind): test.sources == kind for kind in kinds if len(kinds) > 1}
+    found = []
+    for label, faces in subsets.items():
+        found.append(_effect(label, on_test[:, :, faces], test.groups[faces]))
+        if (faces & ~original).any() and (faces & original).any():
+            faces = faces & original
+            found.append(_effect(label + NO_COPIES, on_test[:, :, faces], test.groups[faces]))
     return [*found, _effect(CONTROL, errors("val"), val.groups)]
 
 
@@ -111,11 +120,17 @@ def rows(runs: list[Run], found: list[Effect]) -> list[Row]:
             "p_value": effect.comparison.p_value,
             "probability_of_improvement": effect.comparison.probability_of_improvement,
             "commit": " ".join(sorted({run.config["commit"] for run in runs})),
-            "command": what(first)["command"],
+            "command": command(first, [run.config["seed"] for run in arms["with"]]),
             "data_note": entries.from_run(first).note,
         }
         for effect in found
     ]
+
+
+def command(run: Run, seeds: list[int]) -> str:
+    """What makes these rows: the command that drew the faces, with the seeds that are there."""
+    words = what(run)["command"].partition(" --seeds ")[0]
+    return words if seeds == [0, 1, 2] else " ".join([words, "--seeds", *map(str, seeds)])
 
 
 def in_words(row: Row) -> str:
@@ -163,8 +178,9 @@ def figure(title: str, found: list[Effect]):
 
 
 def _title(label_source: str) -> str:
-    named = {ALL: "all test faces", CONTROL: "control (no relatives)"}
-    return named.get(label_source, f"source {label_source}")
+    named = {ALL: "all test faces", CONTROL: "control (no known relatives)"}
+    subset, comma, rest = label_source.partition(",")
+    return named.get(subset, f"source {subset}") + comma + rest
 
 
 def _effect(label: str, errors: np.ndarray, groups: np.ndarray) -> Effect:
@@ -187,4 +203,4 @@ def _effect(label: str, errors: np.ndarray, groups: np.ndarray) -> Effect:
 def _count(run: Run, key: str, effect: Effect) -> int:
     """A count that was noted per label source, for the sources of one row."""
     per_source = what(run)[key]
-    return per_source.get(effect.label_source, sum(per_source.values()))
+    return per_source.get(effect.label_source.partition(",")[0], sum(per_source.values()))

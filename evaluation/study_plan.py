@@ -77,7 +77,7 @@ def plan(study: Study, retrain: bool = False, overwrite: bool = False) -> list[S
                     _add(steps, *_network(run, times))
             _add(steps, step)
             runs.append(step.output)
-        _add(steps, *_tables(data, tuple(runs)))
+        _add(steps, *_tables(study, data, tuple(runs)))
     in_order = sorted(steps.values(), key=lambda step: KINDS.index(step.kind))
     return [_over(step) if overwrite and step.state == DIFFERS else step for step in in_order]
 
@@ -129,9 +129,13 @@ def _network(run: Application, times: Times) -> list[Step]:
     return [preparation(data, network.treatment, found, analysis=False), training]
 
 
-def _tables(data: DataSet, runs: tuple[Path, ...]) -> list[Step]:
+def _tables(study: Study, data: DataSet, runs: tuple[Path, ...]) -> list[Step]:
     results = RESULTS / data.name
-    steps = [Step(EVALUATE, results, ("evaluation", "--output", str(results)), ALWAYS, needs=runs)]
+    steps = [
+        Step(
+            EVALUATE, results, ("evaluation", "--output", str(results), "--study", str(study.path)), ALWAYS, needs=runs
+        )
+    ]
     report = importlib.util.find_spec("evaluation.report")
     if report and report.origin:
         page = results / "report.html"

@@ -12,6 +12,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from data_prep.faceset import DataError
 from data_prep.prepared import load
 from models.backend import import_keras
@@ -53,7 +55,7 @@ def apply(folder: Path, data_folder: Path, output: Path | None, command: str) ->
             raise DataError(f"{folder} was trained for {what} {of_run}, {data_folder} has {of_data}")
     source = data.manifest["source"]
     same_file = source["kind"] != "synthetic" and source["sha256"] == run.config["data_source"]["sha256"]
-    if same_file and run.config["split"] != split_of(data):
+    if same_file and (run.config["split"] != split_of(data) or not np.array_equal(run.test.ids, data.test.ids)):
         raise DataError(
             f"{data_folder} splits the file that {folder} was trained on anew: it would be tested on faces it saw"
         )

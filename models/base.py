@@ -7,9 +7,7 @@ keypoints", 2014, net2), at a width that trains in minutes on two cores. Nothing
     python -m models.base --data data/prepared/kaggle15 --recipe quick        # under 2 minutes on 2 cores
     python -m models.base --data data/prepared/kaggle15 --recipe reference    # 30 minutes, the machine shared
 
-RMSE on labelled test points of kaggle15, missing points forward-filled: quick 2.75 to 2.80 px over three seeds,
-reference 3.04 px (one seed); the mean face 4.78 px. With missing points masked instead, quick 2.13 px (one
-seed). See results/kaggle15/performance.csv.
+Scores: results/kaggle15/summary.csv.
 """
 
 import sys

@@ -7,8 +7,7 @@ by RMSE on truly labelled points.
 
     python -m models.nearest_neighbour --data data/prepared/kaggle15-none    # ten seconds
 
-RMSE on labelled test points of kaggle15: 3.89 px with missing points left out, 4.29 px with missing points
-forward-filled; the mean face 4.78 px. Writes a light record: there is no network to save.
+Scores: results/kaggle15/summary.csv. Writes a light record: there is no network to save.
 """
 
 import sys

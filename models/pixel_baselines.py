@@ -18,7 +18,7 @@ from data_prep.faceset import DataError
 from data_prep.prepared import Prepared, load
 from models.provenance import commit, provenance
 from models.runs import RECORD_FILES, Predictions, publish, read_run, write_record
-from models.trainer import predict, split_of
+from models.trainer import predict, same_faces, split_of
 
 # Width of the window of the local contrast, in image sides. Chosen on kaggle15's validation faces, where 0.06 and 0.2
 # of the side, and the mean and deviation of the whole image, were worse for both baselines.
@@ -84,12 +84,15 @@ def parse_arguments(model: str, argv: list[str] | None) -> argparse.Namespace:
 
 def check_same(folder: Path, model: str, data: Prepared) -> None:
     """Raise DataError where a finished run is not what is asked for now; warn where its code was another."""
-    config = read_run(folder).config
+    run = read_run(folder)
+    config = run.config
     asked = {"model": model, "treatment": data.manifest["treatment"], "split": split_of(data)}
     different = [name for name, value in asked.items() if config.get(name) != value]
     source, found = data.manifest["source"], config.get("data_source") or {}
     if any(found.get(key) != source[key] for key in ("kind", "sha256")):
         different.append("source")
+    if not same_faces(run, data):
+        different.append("validation or test faces")
     if different:
         raise DataError(
             f"{folder} is a finished run with another {', '.join(different)}; --overwrite it or name another --output"

@@ -6,8 +6,7 @@ penalty are chosen on validation faces, by RMSE on truly labelled points.
 
     python -m models.ridge --data data/prepared/kaggle15-none    # a quarter of a minute
 
-RMSE on labelled test points of kaggle15: 2.98 px with missing points left out, 3.61 px with missing points
-forward-filled; the mean face 4.78 px. Writes a light record: there is no network to save.
+Scores: results/kaggle15/summary.csv. Writes a light record: there is no network to save.
 """
 
 import sys

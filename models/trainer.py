@@ -20,7 +20,7 @@ from models.backend import import_keras
 from models.precision import PRECISIONS
 from models.provenance import commit, provenance
 from models.recipe import RECIPES, Recipe, get_recipe
-from models.runs import RECORD_FILES, Predictions, publish, read_run, write_record
+from models.runs import RECORD_FILES, Predictions, Run, publish, read_run, write_record
 
 PREDICT_BATCH = 256
 
@@ -81,8 +81,8 @@ def default_folder(data: Prepared, model: str, recipe: Recipe, seed: int) -> Pat
 
 def check_same(folder: Path, model: str, data: Prepared, recipe: Recipe, seed: int, precision: str) -> None:
     """Raise DataError where a finished run is not what is asked for now; warn where its code was another."""
-    config = read_run(folder).config
-    source = ("kind", "sha256")
+    run = read_run(folder)
+    config, source = run.config, ("kind", "sha256")
     asked = {
         "model": model,
         "recipe": recipe.as_dict(),
@@ -95,12 +95,19 @@ def check_same(folder: Path, model: str, data: Prepared, recipe: Recipe, seed: i
     different = [name for name, value in asked.items() if found.get(name) != value]
     if precision not in ("auto", config["precision"]):
         different.append("precision")
+    if not same_faces(run, data):
+        different.append("validation or test faces")
     if different:
         raise DataError(
             f"{folder} is a finished run with another {', '.join(different)}; --overwrite it or name another --output"
         )
     if config["commit"] != (now := commit()):
         print(f"warning: {folder} was trained by commit {config['commit']}, this is {now}", file=sys.stderr)
+
+
+def same_faces(run: Run, data: Prepared) -> bool:
+    """Whether the run's validation and test faces are the data's: another grouping may part as many faces anew."""
+    return all(np.array_equal(getattr(run, name).ids, getattr(data, name).ids) for name in ("val", "test"))
 
 
 def split_of(data: Prepared) -> dict:

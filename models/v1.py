@@ -10,9 +10,7 @@ network clearly worse under `quick`, and at 96x96 and 48x48 it nearly doubled th
     python -m models.v1 --data data/prepared/kaggle15 --recipe quick        # under 3 minutes on 2 cores
     python -m models.v1 --data data/prepared/kaggle15 --recipe reference    # 32 minutes
 
-RMSE on labelled test points of kaggle15, missing points forward-filled: quick 2.59 to 2.74 px over three seeds,
-reference 2.80 px (one seed); the mean face 4.78 px. With missing points masked instead, quick 2.01 px (one
-seed). See results/kaggle15/performance.csv. A training step takes 1.36 times base's (results/benchmark/speed.csv,
+Scores: results/kaggle15/summary.csv. A training step takes 1.36 times base's (results/benchmark/speed.csv,
 mixed_bfloat16).
 """
 

@@ -274,7 +274,7 @@ def toy(tmp_path_factory):
     make_experiment(folder / "results/leakage/toy/runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(["--tables-only"]) == 0
+        assert main([]) == 0
     return folder / "results/leakage/toy"
 
 
@@ -327,11 +327,11 @@ def test_the_picture_shows_something(toy):
     assert 0.005 < (pixels.min(axis=-1) < 0.9).mean() < 0.95
 
 
-def test_tables_only_makes_the_same_files_again(toy, monkeypatch):
+def test_without_data_the_records_make_the_same_files_again(toy, monkeypatch):
     before = everything_under(toy)
     monkeypatch.chdir(toy.parents[2])
     (toy / "leakage.csv").unlink()
-    assert main(["--tables-only", "--data", "data/prepared/toy-none"]) == 0  # which does not exist
+    assert main([]) == 0
     assert everything_under(toy) == before
 
 
@@ -469,19 +469,19 @@ def test_records_that_do_not_belong_together_are_refused(here, capsys, changes, 
     runs = here / "results/leakage/toy/runs"
     make_run(runs / "with-s0", (1, 0))
     make_run(runs / "without-s0", (2, 0), **changes)
-    assert message in refused(capsys, ["--tables-only"])
+    assert message in refused(capsys, [])
     assert not (here / "results/leakage/toy/leakage.csv").exists()
 
 
 def test_a_missing_or_damaged_record_fails_the_table(here, capsys):
-    assert "no records below results/leakage" in refused(capsys, ["--tables-only"])
-    assert "no records in results/leakage/toy/runs" in refused(capsys, ["--tables-only", "--name", "toy"])
+    assert "no records below results/leakage" in refused(capsys, [])
+    assert "no records in results/leakage/toy/runs" in refused(capsys, ["--name", "toy"])
     runs = here / "results/leakage/toy/runs"
     make_experiment(runs)
     (runs / "without-s1").rename(here / "without-s1")
-    assert "no comparison without its other half: without-s1 missing" in refused(capsys, ["--tables-only"])
+    assert "no comparison without its other half: without-s1 missing" in refused(capsys, [])
     (runs / "with-s1/history.csv").unlink()
-    assert "with-s1 is not a finished run: history.csv is missing" in refused(capsys, ["--tables-only"])
+    assert "with-s1 is not a finished run: history.csv is missing" in refused(capsys, [])
 
 
 def test_help_answers_without_heavy_imports():

@@ -7,7 +7,7 @@ from evaluation.report import tables
 from evaluation.report.tables import Row, Table, number, words
 
 SUMMARY = ("variant", "rmse_px", "rmse_low_px", "seeds", "seed_sd_px", "mae_px", "nme_pct", "val_rmse_px")
-SUMMARY += ("parameters", "flag")
+SUMMARY += ("parameters", "note", "flag")
 RUNS = ("run", "rmse_px", "mae_px", "nme_pct", "failure_8_pct", "auc_10_pct", "within_3px_pct", "within_5px_pct")
 RUNS += ("val_rmse_px", "best_epoch", "train_seconds", "flag")
 LEAKAGE = ("label_source", "test_faces", "test_groups", "train_faces", "relatives_in_training")

@@ -30,6 +30,7 @@ COLUMNS: dict[str, tuple[str, int | None]] = {
     "best_epoch": ("epoch kept", 0),
     "train_seconds": ("training s", 0),
     "flag": ("flag", None),
+    "note": ("note", None),
     # leakage.csv
     "test_faces": ("test faces", 0),
     "test_groups": ("in groups", 0),
