@@ -121,7 +121,8 @@ def prepare(args: argparse.Namespace) -> None:
         manifest["noise_floor"] = {**floor, "simulated": kind == "synthetic" or known.simulated(source.sha256)}
     manifest["mean_face"] = missing.mean_face(faces.keypoints[rows["train"]]).round(4).tolist()
     write(output, splits, manifest)
-    print(f"grouped by {method}: {METHODS[method]}", file=sys.stderr if method == "equal pixels" else sys.stdout)
+    if method == "equal pixels":
+        print(f"warning: grouped by {METHODS[method]}", file=sys.stderr)
     if note := manifest["source"]["note"]:
         print(f"note: {note}")
     print(f"{output}: " + ", ".join(f"{len(split)} {name}" for name, split in splits.items()) + " faces")

@@ -27,9 +27,9 @@ quick = [0, 1]
 models = ["base"]
 recipes = ["quick"]
 treatments = ["none"]
-epochs = 30
+epochs = 10
 """
-RUNS = [f"base-quick+epochs=30-none-s{seed}" for seed in range(2)]
+RUNS = [f"base-quick+epochs=10-none-s{seed}" for seed in range(2)]
 # Sums come in another order on another number of threads, so all have one.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 ENVIRONMENT = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT)}
@@ -149,7 +149,7 @@ def test_a_killed_worker_changes_nothing(cluster, start_study, tmp_path):
 
 def test_an_interrupted_study_stops_its_workers(cluster, start_study, tmp_path):
     worker = cluster.add_worker("worker")
-    text = STUDY.replace("epochs = 30", "epochs = 1000")
+    text = STUDY.replace("epochs = 10", "epochs = 1000")
     study = start_study(tmp_path / "spread", "--scheduler", cluster.address, text=text)
     wait_for(lambda: cluster.training("worker"))
     training = cluster.training("worker")
