@@ -26,6 +26,7 @@ from pathlib import Path
 from data_prep.faceset import DataError
 from evaluation.benchmark_table import (
     FRAMEWORKS,
+    NO_TWIN,
     NOT_INSTALLED,
     Measured,
     build_rows,
@@ -33,7 +34,7 @@ from evaluation.benchmark_table import (
     to_csv,
     to_terminal,
 )
-from evaluation.benchmark_worker import KINDS, Spec, usable_cores
+from evaluation.benchmark_worker import KINDS, WITHOUT_TWIN, Spec, usable_cores
 from models.precision import cpu_has_bfloat16
 from models.recipe import RECIPES
 from models.registry import NAMES, get_builder
@@ -189,14 +190,21 @@ def measure(options: argparse.Namespace, torch_python: Path | None) -> tuple[lis
         )
         for model in options.models for precision in options.precisions for framework in FRAMEWORKS
     ]  # fmt: skip
-    pythons = {"keras": Path(sys.executable), "pytorch": torch_python}
+    pythons = {spec: python_of(spec, torch_python) for spec in specs}
     results, machine = [], {}
-    steps = len(KINDS) * (options.repeats + 1) * sum(pythons[spec.framework] is not None for spec in specs)
+    steps = len(KINDS) * (options.repeats + 1) * sum(python is not None for python in pythons.values())
     with tqdm(total=steps, unit="step", disable=None) as bar:
         for model in options.models:
             ours = [spec for spec in specs if spec.model == model]
             results += measure_model(ours, pythons, options.repeats, machine, bar)
     return results, machine
+
+
+def python_of(spec: Spec, torch_python: Path | None) -> Path | None:
+    """The interpreter of a worker; None where there can be none."""
+    if spec.framework == "keras":
+        return Path(sys.executable)
+    return None if spec.model in WITHOUT_TWIN else torch_python
 
 
 def measure_model(specs: list[Spec], pythons: dict, repeats: int, machine: dict, bar) -> list[Measured]:
@@ -206,8 +214,8 @@ def measure_model(specs: list[Spec], pythons: dict, repeats: int, machine: dict,
     workers: dict[Spec, Worker] = {}
     try:
         for spec in specs:
-            if pythons[spec.framework]:
-                workers[spec] = Worker(pythons[spec.framework], spec)
+            if pythons[spec]:
+                workers[spec] = Worker(pythons[spec], spec)
         about = {spec: worker.hear() for spec, worker in workers.items()}
         for found in about.values():
             machine["versions"] = {**machine.get("versions", {}), **found["versions"]}
@@ -215,7 +223,7 @@ def measure_model(specs: list[Spec], pythons: dict, repeats: int, machine: dict,
         difference = compare_twin([*workers.values()])
         for result in results:
             if result.spec not in workers:
-                result.status = NOT_INSTALLED
+                result.status = NO_TWIN if result.spec.model in WITHOUT_TWIN else NOT_INSTALLED
                 continue
             found = about[result.spec]
             result.backend, result.threads, result.parameters = found["backend"], found["threads"], found["parameters"]

@@ -11,7 +11,7 @@ from evaluation.benchmark_worker import INFERENCE, KINDS, PRODUCT, SINGLE, TRAIN
 from evaluation.flops import TRAINING_OVER_FORWARD
 
 FRAMEWORKS = {"keras": "Keras", "pytorch": "PyTorch"}
-MEASURED, NOT_INSTALLED = "measured", "not installed"
+MEASURED, NOT_INSTALLED, NO_TWIN = "measured", "not installed", "no twin"
 DIGITS = {"px": ".1e", "ratio": ".3f", "ms": ".3f", "mb": ".0f"}  # by a column's last word; else 1 digit
 
 

@@ -25,7 +25,7 @@ from data_prep.split import SPLITS
 from evaluation import child, collect, leakage_table, tables
 from evaluation.leakage_sets import ARMS, Sets, arm_data, choose, copied, pool
 from models.recipe import Recipe, get_recipe
-from models.registry import NAMES
+from models.registry import NAMES, get_network
 from models.runs import RECORD_FILES, Run, copy_record
 
 PREPARED, RUNS, RESULTS = Path("data/prepared"), Path("runs/leakage"), Path("results/leakage")
@@ -152,7 +152,11 @@ def find_finished(args: argparse.Namespace, jobs: list[Job], recipe: Recipe, set
         for folder in folders:
             if name not in finished and all((folder / file).is_file() for file in RECORD_FILES):
                 run = finished[name] = collect.read(folder)
-                asked = {"model": args.model, "recipe": recipe.as_dict(), "choice of faces": sets_sha256}
+                asked = {
+                    "model": get_network(args.model).name,
+                    "recipe": recipe.as_dict(),
+                    "choice of faces": sets_sha256,
+                }
                 found = {**run.config, "choice of faces": leakage_table.what(run)["sets_sha256"]}
                 if different := [key for key in asked if found[key] != asked[key]]:
                     raise DataError(

@@ -19,7 +19,7 @@ from data_prep.faceset import DataError
 from data_prep.missing import TREATMENTS
 from evaluation.study_fields import checked, count, list_of, one_of, seed, table, text
 from models.recipe import RECIPES, Recipe
-from models.registry import NAMES
+from models.registry import NAMES, folder_name, get_network
 from models.runs import Run
 
 BASELINES = ("ridge", "nearest_neighbour")  # `python -m models.<name>`, without recipe and seed
@@ -62,11 +62,16 @@ class Training:
         return RECIPES[self.recipe_name].with_changes(epochs=self.epochs) if self.recipe_name else None
 
     @property
+    def network(self) -> str:
+        """What runs and tables call its model, with the default options."""
+        return get_network(self.model).name if self.recipe else self.model
+
+    @property
     def name(self) -> str:
         """What `models.trainer.default_folder` calls its folder."""
         if self.recipe is None:
             return f"{self.model}-{self.treatment}"
-        return f"{self.model}-{self.recipe.name}-{self.treatment}-s{self.seed}"
+        return f"{folder_name(self.network)}-{self.recipe.name}-{self.treatment}-s{self.seed}"
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ class Times:
         From finished runs of the same model and recipe: their time per training face times the faces; while the data
         is not prepared, their mean time, if possible on data of this name. Else faces x epochs / images/s.
         """
-        recipe = (run.model, run.recipe.name if run.recipe else None)
+        recipe = (run.network, run.recipe.name if run.recipe else None)
         alike = [config for config in self.finished if _recipe_of(config) == recipe]
         if prepared is None:
             close = [config for config in alike if config.get("data") == data] or alike

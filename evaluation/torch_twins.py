@@ -2,13 +2,18 @@
 
 Same layers, sizes and output as `models/<name>.py`; modules bear the names of the Keras layers, which is how
 `copy_weights` finds its way. Written as a PyTorch user would: images [B, 1, H, W], eager mode, mixed precision
-through autocast with the output layer outside of it. To add one: a class here and its name in `TWINS`.
+through autocast with the output layer outside of it. To add one: a class here and its name in `TWINS`; or
+the reason why there is none in `benchmark_worker.WITHOUT_TWIN`.
 
 PyTorch is an optional extra (`pip install torch==2.13.0`); nothing else in the project imports this module.
 """
 
+import math
+
 import torch
 from torch import nn
+
+from models import naimishnet, net2, vgg_face
 
 
 class KeypointOutput(nn.Linear):
@@ -72,7 +77,107 @@ class V1(nn.Module):
         return self.outputs(self.dropout2(x))
 
 
-TWINS = {"base": Base, "v1": V1}
+class LeNet5(nn.Module):
+    """models/lenet5.py"""
+
+    def __init__(self, image_size, mean_face):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, 5)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.pool = nn.AvgPool2d(2)
+        self.before_flatten = (16, *(((side - 4) // 2 - 4) // 2 for side in image_size))
+        self.hidden1 = nn.Linear(math.prod(self.before_flatten), 120)
+        self.hidden2 = nn.Linear(120, 84)
+        self.outputs = KeypointOutput(84, image_size, mean_face)
+
+    def forward(self, images):
+        x = gray_to_unit(images)
+        for conv in (self.conv1, self.conv2):
+            x = self.pool(torch.tanh(conv(x)))
+        return self.outputs(torch.tanh(self.hidden2(torch.tanh(self.hidden1(x.flatten(1))))))
+
+
+class NaimishNet(nn.Module):
+    """models/naimishnet.py"""
+
+    def __init__(self, image_size, mean_face):
+        super().__init__()
+        channels, sides = 1, image_size
+        for number, (filters, size, rate) in enumerate(naimishnet.BLOCKS, start=1):
+            self.add_module(f"conv{number}", nn.Conv2d(channels, filters, size))
+            self.add_module(f"dropout{number}", nn.Dropout(rate))
+            channels, sides = filters, [(side - size + 1) // 2 for side in sides]
+        self.pool = nn.MaxPool2d(2)
+        self.before_flatten = (channels, *sides)
+        self.hidden1 = nn.Linear(math.prod(self.before_flatten), 1000)
+        self.dropout5 = nn.Dropout(0.5)
+        self.hidden2 = nn.Linear(1000, 1000)
+        self.dropout6 = nn.Dropout(0.6)
+        self.outputs = KeypointOutput(1000, image_size, mean_face)
+
+    def forward(self, images):
+        x = gray_to_unit(images)
+        for number in range(1, len(naimishnet.BLOCKS) + 1):
+            x = self.pool(nn.functional.elu(getattr(self, f"conv{number}")(x)))
+            x = getattr(self, f"dropout{number}")(x)
+        x = self.dropout5(nn.functional.elu(self.hidden1(x.flatten(1))))
+        return self.outputs(self.dropout6(self.hidden2(x)))
+
+
+class Net2(nn.Module):
+    """models/net2.py. PyTorch's momentum is the share of the new batch: 0.1 is Keras' 0.9."""
+
+    def __init__(self, image_size, mean_face):
+        super().__init__()
+        channels, sides = 1, image_size
+        for number, (filters, size) in enumerate(net2.BLOCKS, start=1):
+            self.add_module(f"conv{number}", nn.Conv2d(channels, filters, size))
+            self.add_module(f"normalise{number}", nn.BatchNorm2d(filters, eps=1e-5, momentum=0.1))
+            channels, sides = filters, [(side - size + 1) // 2 for side in sides]
+        self.pool = nn.MaxPool2d(2)
+        self.dropout = nn.Dropout(0.2)
+        self.before_flatten = (channels, *sides)
+        self.hidden1 = nn.Linear(math.prod(self.before_flatten), 1024)
+        self.hidden2 = nn.Linear(1024, 256)
+        self.outputs = KeypointOutput(256, image_size, mean_face)
+
+    def forward(self, images):
+        x = gray_to_unit(images)
+        for number in range(1, len(net2.BLOCKS) + 1):
+            x = torch.relu(getattr(self, f"normalise{number}")(getattr(self, f"conv{number}")(x)))
+            x = self.dropout(self.pool(x))
+        x = self.dropout(torch.relu(self.hidden1(x.flatten(1))))
+        return self.outputs(self.dropout(torch.relu(self.hidden2(x))))
+
+
+class VGGFace(nn.Module):
+    """models/vgg_face.py, at the width that it has unless asked otherwise."""
+
+    def __init__(self, image_size, mean_face):
+        super().__init__()
+        width, channels = vgg_face.OPTIONS["width"]["default"], 1
+        for block, (filters, convolutions) in enumerate(vgg_face.BLOCKS, start=1):
+            for number in range(1, convolutions + 1):
+                self.add_module(f"conv{block}_{number}", nn.Conv2d(channels, round(width * filters), 3, padding=1))
+                channels = round(width * filters)
+        self.pool = nn.MaxPool2d(2)
+        self.before_flatten = (channels, *(side // 2 ** len(vgg_face.BLOCKS) for side in image_size))
+        self.hidden1 = nn.Linear(math.prod(self.before_flatten), round(width * 4096))
+        self.hidden2 = nn.Linear(round(width * 4096), round(width * 4096))
+        self.dropout = nn.Dropout(0.5)
+        self.outputs = KeypointOutput(round(width * 4096), image_size, mean_face)
+
+    def forward(self, images):
+        x = gray_to_unit(images)
+        for block, (_, convolutions) in enumerate(vgg_face.BLOCKS, start=1):
+            for number in range(1, convolutions + 1):
+                x = torch.relu(getattr(self, f"conv{block}_{number}")(x))
+            x = self.pool(x)
+        x = self.dropout(torch.relu(self.hidden1(x.flatten(1))))
+        return self.outputs(self.dropout(torch.relu(self.hidden2(x))))
+
+
+TWINS = {"base": Base, "v1": V1, "lenet5": LeNet5, "naimishnet": NaimishNet, "net2": Net2, "vgg_face": VGGFace}
 
 
 def gray_to_unit(images):
@@ -115,7 +220,7 @@ def copy_weights(twin, weights) -> None:
         elif tensor.ndim == 4:
             state[f"{layer}.weight"] = tensor.permute(3, 2, 0, 1)
         else:
-            if layer == "hidden":
+            if layer in ("hidden", "hidden1"):
                 channels, height, width = twin.before_flatten
                 tensor = tensor.view(height, width, channels, -1).permute(2, 0, 1, 3).flatten(0, 2)
             state[f"{layer}.weight"] = tensor.T

@@ -19,6 +19,9 @@ class Recipe:
     patience: int | None = None  # epochs without a better validation loss before stopping; None: never
     min_delta: float = 0.0  # px^2 that count as better
     restore_best: bool = True  # end with the weights of the best validation epoch
+    # Of the epochs, the first ones in which only what follows a pre-trained backbone learns, at a rate of its own.
+    head_epochs: int | None = None
+    head_learning_rate: float | None = None
 
     def __post_init__(self):
         if self.epochs < 1 or self.batch_size < 1 or not 0 < self.learning_rate < math.inf:
@@ -28,6 +31,10 @@ class Recipe:
         for field, accepted in (("loss", LOSSES), ("schedule", SCHEDULES)):
             if getattr(self, field) not in accepted:
                 raise DataError(f"unknown {field} {getattr(self, field)!r}; accepted: {', '.join(accepted)}")
+        if self.head_epochs and self.head_epochs >= self.epochs:
+            raise DataError(
+                f"recipe {self.name}: the head alone learns for {self.head_epochs} epochs; more in all are needed"
+            )
 
     def with_changes(self, **changes) -> "Recipe":
         """This recipe with the changes that are not None, which become part of its name: `quick+epochs=5`."""
@@ -35,8 +42,17 @@ class Recipe:
         named = "".join(f"+{field}={value}" for field, value in changes.items())
         return replace(self, name=self.name + named, **changes)
 
+    def stages(self) -> list["Recipe"]:
+        """Recipes without a head's part, to train by one after the other: the head's first, where there is one."""
+        if not self.head_epochs:
+            return [self]
+        rest = replace(self, epochs=self.epochs - self.head_epochs, head_epochs=None, head_learning_rate=None)
+        head = replace(rest, epochs=self.head_epochs, learning_rate=self.head_learning_rate, schedule="constant")
+        return [head, rest]
+
     def as_dict(self) -> dict:
-        return asdict(self)
+        """Fields by name; those of the head only where it has a stage, for older records lack them."""
+        return {name: value for name, value in asdict(self).items() if self.head_epochs or not name.startswith("head_")}
 
 
 LOSSES = ("mse",)
@@ -49,6 +65,19 @@ RECIPES = {
         Recipe("reference", epochs=200, batch_size=32, learning_rate=1e-5, patience=20),
         # A sound comparison in minutes: a hundred times the step, decayed, the same fixed length for all.
         Recipe("quick", epochs=20, batch_size=64, learning_rate=1e-3, schedule="cosine"),
+        # For models/efficientnet_b0.py. The original project's: every weight moves, slowly.
+        Recipe("efficientnet", epochs=100, batch_size=16, learning_rate=1e-5),
+        # The usual order of transfer: large steps while only the new head learns, then small ones for all weights,
+        # so that the errors of an untrained head do not wash out what the backbone knows.
+        Recipe(
+            "head_first",
+            epochs=20,
+            batch_size=32,
+            learning_rate=1e-4,
+            schedule="cosine",
+            head_epochs=5,
+            head_learning_rate=1e-3,
+        ),
     )
 }
 

@@ -20,6 +20,7 @@ from models.backend import import_keras
 from models.precision import PRECISIONS
 from models.provenance import commit, provenance
 from models.recipe import RECIPES, Recipe, get_recipe
+from models.registry import Network, folder_name, get_network, get_options
 from models.runs import RECORD_FILES, Predictions, Run, publish, read_run, write_record
 
 PREDICT_BATCH = 256
@@ -28,17 +29,18 @@ PREDICT_BATCH = 256
 def main(model: str, argv: list[str] | None = None) -> int:
     args = parse_arguments(model, argv)
     try:
+        network = get_network(model, **{option: getattr(args, option) for option in get_options(model)})
         data = load(args.data)
         recipe = get_recipe(args.recipe).with_changes(
             epochs=args.epochs, batch_size=args.batch_size, learning_rate=args.learning_rate
         )
-        output = args.output or default_folder(data, model, recipe, args.seed)
+        output = args.output or default_folder(data, network.name, recipe, args.seed)
         if all((output / name).is_file() for name in RECORD_FILES) and not args.overwrite:
-            check_same(output, model, data, recipe, args.seed, args.precision)
+            check_same(output, network.name, data, recipe, args.seed, args.precision)
             print(f"{output} is a finished run (--overwrite trains it again)")
             return 0
         with publish(output) as folder:
-            train(model, data, recipe, args.seed, args.precision, folder, output.name, args.command, args.tensorboard)
+            train(network, data, recipe, args.seed, args.precision, folder, output.name, args.command, args.tensorboard)
         config = read_run(output).config
         print(
             f"{output}: {config['epochs']} epochs in {config['train_seconds']:.0f} s, kept epoch {config['best_epoch']}"
@@ -58,6 +60,8 @@ def parse_arguments(model: str, argv: list[str] | None) -> argparse.Namespace:
         description=f"Train the network {model} on a prepared data set and write its run folder.",
     )
     parser.add_argument("--data", type=Path, default=Path("data/prepared/synthetic"), help="default: %(default)s")
+    for option, settings in get_options(model).items():
+        parser.add_argument(f"--{option}", **settings)
     parser.add_argument("--recipe", default="quick", help=f"{', '.join(RECIPES)} (default: quick)")
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
     parser.add_argument("--batch-size", type=int, help="default: the recipe's")
@@ -76,7 +80,7 @@ def parse_arguments(model: str, argv: list[str] | None) -> argparse.Namespace:
 
 
 def default_folder(data: Prepared, model: str, recipe: Recipe, seed: int) -> Path:
-    return Path("runs") / data.name / f"{model}-{recipe.name}-{data.manifest['treatment']}-s{seed}"
+    return Path("runs") / data.name / f"{folder_name(model)}-{recipe.name}-{data.manifest['treatment']}-s{seed}"
 
 
 def check_same(folder: Path, model: str, data: Prepared, recipe: Recipe, seed: int, precision: str) -> None:
@@ -116,16 +120,15 @@ def split_of(data: Prepared) -> dict:
 
 
 def train(
-    model: str, data: Prepared, recipe: Recipe, seed: int, precision: str, folder: Path, run: str, command: str,
+    model: Network, data: Prepared, recipe: Recipe, seed: int, precision: str, folder: Path, run: str, command: str,
     tensorboard: bool = False,
 ) -> None:  # fmt: skip
     """Train, and write the files of the run named `run` into `folder`, which exists and is empty."""
     keras = import_keras()
     from models.batches import Batches
     from models.precision import resolve
-    from models.registry import get_builder
 
-    build, policy = get_builder(model), resolve(precision)
+    policy = resolve(precision)
     image_size, face = data.train.images.shape[1:], np.array(data.manifest["mean_face"])
     if np.isnan(face).any():
         raise DataError(f"{data.folder}: a keypoint has no label in any training row")
@@ -134,27 +137,35 @@ def train(
     made_by = provenance(keras.backend.backend(), command)
     keras.utils.set_random_seed(seed)
     keras.mixed_precision.set_global_policy(policy)
-    network = build(image_size, face)
+    network = model.build(image_size, face)
     batches = Batches(data.train.images, data.train.filled, recipe.batch_size, seed)
-    compile_network(keras, network, learning_rate(keras, recipe, len(batches)))
+    val_batches = Batches(data.val.images, data.val.filled, PREDICT_BATCH)
     clock, stopping = EpochClock(keras), early_stopping(keras, recipe)
-    start, start_cpu = time.perf_counter(), time.process_time()
-    fitted = network.fit(
-        batches,
-        shuffle=False,  # `batches` shuffles rows itself
-        validation_data=Batches(data.val.images, data.val.filled, PREDICT_BATCH),
-        epochs=recipe.epochs,
-        callbacks=[clock.callback, stopping, *tensorboard_logs(keras, tensorboard, folder)],
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
+    start, start_cpu, history = time.perf_counter(), time.process_time(), {"epoch": []}
+    for stage in (stages := recipe.stages()):
+        if len(stages) > 1:
+            backbone(network).trainable = stage is stages[-1]
+        compile_network(keras, network, learning_rate(keras, stage, len(batches)))
+        done = len(history["epoch"])
+        fitted = network.fit(
+            batches,
+            shuffle=False,  # `batches` shuffles rows itself
+            validation_data=val_batches,
+            initial_epoch=done,
+            epochs=done + stage.epochs,
+            callbacks=[clock.callback, stopping, *tensorboard_logs(keras, tensorboard, folder)],
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+        for name, values in {"epoch": [epoch + 1 for epoch in fitted.epoch], **fitted.history}.items():
+            history[name] = history.get(name, []) + values
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
-    history = {"epoch": [epoch + 1 for epoch in fitted.epoch], **fitted.history, **clock.columns}
+    history |= clock.columns
     if not np.isfinite(history["val_mse"]).any():
         raise DataError(f"training diverged: no finite validation loss (learning rate {recipe.learning_rate})")
 
     # What is saved and scored is a float32 network: a file saved under mixed precision stays so for its users.
     keras.mixed_precision.set_global_policy("float32")
-    final = build(image_size, face)
+    final = model.build(image_size, face)
     final.set_weights(network.get_weights())
 
     config = {
@@ -167,7 +178,8 @@ def train(
         "schema": data.schema.name,
         "image_size": list(image_size),
         "treatment": data.manifest["treatment"],
-        "model": model,
+        "model": model.name,
+        "options": model.options,
         "recipe": recipe.as_dict(),
         "seed": seed,
         "precision": policy,
@@ -195,6 +207,14 @@ def compile_network(keras, network, rate) -> None:
         metrics=[MaskedMAE(), MaskedMSE()],
         jit_compile=keras.backend.backend() == "jax",  # XLA on a CPU bypasses TensorFlow's fast kernels
     )
+
+
+def backbone(network):
+    """The pre-trained part of a network. Raises DataError where it has none."""
+    for layer in network.layers:
+        if layer.name == "backbone":
+            return layer
+    raise DataError(f"{network.name} has no pre-trained part that a head could learn before; use another recipe")
 
 
 def learning_rate(keras, recipe: Recipe, steps_per_epoch: int):

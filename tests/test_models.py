@@ -32,6 +32,11 @@ def faces(count: int = 8, points: int = 15, seed: int = 0):
     return images, mean_face(points) + shift[:, None].astype(np.float32)
 
 
+def predict(network, images) -> np.ndarray:
+    """Eagerly: to trace a graph of hundreds of layers for one batch would be most of the test's time."""
+    return np.asarray(network(images, training=False))
+
+
 @pytest.fixture(params=registry.NAMES)
 def name(request):
     return request.param
@@ -48,8 +53,7 @@ def fresh():
 @pytest.mark.parametrize("schema", [KAGGLE15, IBUG68], ids=lambda schema: schema.name)
 def test_returns_a_pixel_pair_per_keypoint(name, schema):
     images, _ = faces(count=2)
-    network = registry.get_builder(name)(SIZE, mean_face(len(schema)))
-    output = network.predict_on_batch(images)
+    output = predict(registry.get_builder(name)(SIZE, mean_face(len(schema))), images)
     assert output.shape == (2, len(schema), 2)
     assert output.dtype == np.float32
     # Untrained it stays about the mean face: an output in -1..1 or 0..1 units would not.
@@ -58,14 +62,14 @@ def test_returns_a_pixel_pair_per_keypoint(name, schema):
 
 def test_output_depends_on_the_image(name):
     images, _ = faces(count=4)
-    output = registry.get_builder(name)(SIZE, mean_face(15)).predict_on_batch(images)
+    output = predict(registry.get_builder(name)(SIZE, mean_face(15)), images)
     assert np.abs(output - output[0]).max() > 0.01
 
 
 def test_twenty_steps_halve_the_loss_of_a_batch(name):
     images, points = faces(count=16)
     network = registry.get_builder(name)(SIZE, mean_face(15))
-    network.compile(optimizer=keras.optimizers.Adam(1e-3), loss="mse", jit_compile=False)
+    network.compile(optimizer=keras.optimizers.Adam(1e-3), loss="mse", run_eagerly=True)
     before = network.evaluate(images, points, verbose=0)
     for _ in range(20):
         network.train_on_batch(images, points)
@@ -124,9 +128,9 @@ def test_same_seed_repeats_another_differs(name):
     def trained(seed):
         keras.utils.set_random_seed(seed)
         network = registry.get_builder(name)(SIZE, mean_face(15))
-        network.compile(optimizer=keras.optimizers.Adam(1e-3), loss="mse", jit_compile=False)
+        network.compile(optimizer=keras.optimizers.Adam(1e-3), loss="mse", run_eagerly=True)
         network.fit(images, points, batch_size=8, epochs=2, verbose=0)
-        return network.predict_on_batch(images)
+        return predict(network, images)
 
     first = trained(seed=1)
     np.testing.assert_array_equal(first, trained(seed=1))
@@ -138,7 +142,24 @@ def test_mixed_precision_ends_in_float32(name):
     network = registry.get_builder(name)(SIZE, mean_face(15))
     assert any(layer.compute_dtype == "bfloat16" for layer in network.layers)
     assert [network.get_layer(last).compute_dtype for last in ("outputs", "points", "keypoints")] == ["float32"] * 3
-    assert network.predict_on_batch(faces(count=4)[0]).dtype == np.float32
+    assert predict(network, faces(count=4)[0]).dtype == np.float32
+
+
+def test_options_stand_in_the_name():
+    quarter, full = (registry.get_network("vgg_face", **options) for options in ({}, {"width": 1.0}))
+    assert (quarter.name, full.name) == ("vgg_face (width 0.25)", "vgg_face (width 1)")
+    assert registry.folder_name(quarter.name) == "vgg_face-width-0.25"
+    assert [registry.get_network("v1").name, registry.folder_name("v1")] == ["v1", "v1"]
+    with pytest.raises(DataError, match="--width is 0; 1/64"):
+        registry.get_network("vgg_face", width=0.0)
+
+
+def test_full_width_is_the_published_vgg():
+    # Simonyan & Zisserman 2015, configuration D, by hand: 14,714,688 weights of convolutions on colour images, 2 x 576
+    # fewer on gray ones; then 3x3x512 maps to 4096, to 4096, to 30.
+    network = registry.get_network("vgg_face", width=1.0).build(SIZE, mean_face(15))
+    convolutions = 14_714_688 - 2 * 9 * 64
+    assert network.count_params() == convolutions + (4608 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 30
 
 
 def test_unknown_network_is_named():

@@ -17,11 +17,12 @@ import pytest
 from data_prep.faceset import DataError
 from data_prep.prepared import load
 from evaluation import child, study
-from evaluation.study_file import missing_runs, read_study, with_data
+from evaluation.study_file import Training, missing_runs, read_study, with_data
 from evaluation.study_plan import DIFFERS, DONE, RECORDED, TO_DO, find_prepared, plan
 from evaluation.study_times import in_words
 from models import pixel_baselines, trainer
 from models.recipe import get_recipe
+from models.registry import get_network
 from models.runs import Predictions, read_run, write_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -171,6 +172,8 @@ def test_names_are_those_that_the_commands_give(here):
     data = load(Path("data/prepared/tiny"))
     network = read(SMALL).runs[0]
     assert trainer.default_folder(data, "base", network.recipe, 0) == Path("runs/tiny") / network.name
+    vgg = Training("vgg_face", network.treatment, "quick", 0)
+    assert trainer.default_folder(data, get_network("vgg_face").name, vgg.recipe, 0) == Path("runs/tiny") / vgg.name
     step = plan(read(SMALL))[3]
     assert pixel_baselines.parse_arguments("ridge", list(step.words[1:])).output is None
     assert step.output == Path("runs/tiny/ridge-none")

@@ -14,7 +14,8 @@ from data_prep import __main__ as data_prep
 from data_prep.faceset import DataError
 from data_prep.prepared import load
 from models import apply, trainer
-from models.recipe import RECIPES, get_recipe
+from models.recipe import RECIPES, Recipe, get_recipe
+from models.registry import Network
 from models.runs import read_run
 
 SHORT = ("--epochs", "2", "--batch-size", "16")
@@ -153,6 +154,57 @@ def test_bad_options_are_one_line(options, message, data, capsys, tmp_path):
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("vgg_face", ["--width", "0"], "--width is 0; 1/64 (0.015625) or more is accepted"),
+        ("efficientnet_b0", ["--weights", "absent.h5"], "--weights is 'absent.h5'; imagenet, none or a file"),
+        ("base", ["--recipe", "head_first"], "base has no pre-trained part"),
+        ("efficientnet_b0", ["--recipe", "head_first", "--epochs", "5"], "the head alone learns for 5 epochs; more"),
+    ],
+)
+def test_bad_options_of_a_network_are_one_line(model, options, message, data, capsys, tmp_path):
+    assert trainer.main(model, ["--data", str(data), *options, "--output", str(tmp_path / "new")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("head_rate", "rate", "moved"), [(1e-2, 1e-12, False), (1e-12, 1e-2, True)])
+def test_the_head_learns_first(data, tmp_path, head_rate, rate, moved):
+    """A stage of negligible steps moves nothing; the backbone moves in the second stage only, the head in both."""
+    import keras
+
+    from models.layers import gray_input, keypoint_output
+
+    built = []
+
+    def build(image_size, mean_face):
+        images, x = gray_input(image_size)
+        backbone = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.AveragePooling2D(16),
+                                     keras.layers.Flatten(), keras.layers.Dense(4)], name="backbone")  # fmt: skip
+        network = keras.Model(images, keypoint_output(backbone(x), image_size, mean_face))
+        built.append([np.array(layer.get_weights()[0]) for layer in (backbone, network.get_layer("outputs"))])
+        return network
+
+    recipe = Recipe("try", epochs=3, batch_size=16, learning_rate=rate, restore_best=False,
+                    head_epochs=1, head_learning_rate=head_rate)  # fmt: skip
+    output = tmp_path / "toy"
+    output.mkdir()
+    trainer.train(Network("toy", {}, build), load(data), recipe, 0, "float32", output, "toy", "python -m toy")
+    trained = keras.saving.load_model(output / "model.keras")
+    after = [np.array(trained.get_layer(name).get_weights()[0]) for name in ("backbone", "outputs")]
+    changes = [np.abs(new - old).max() for new, old in zip(after, built[0], strict=True)]
+    assert (changes[0] > 1e-4) == moved
+    assert changes[1] > 1e-4
+    recorded = read_run(output)
+    assert recorded.history["epoch"] == [1, 2, 3]
+    np.testing.assert_allclose(recorded.history["learning_rate"], [head_rate, rate, rate], rtol=1e-6)
+    assert recorded.config["recipe"]["head_epochs"] == 1
+    assert "head_epochs" not in RECIPES["quick"].as_dict()  # as in the records from before
 
 
 def test_a_folder_that_is_no_run_is_left_alone(data, tmp_path, capsys):
