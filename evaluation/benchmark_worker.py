@@ -65,16 +65,16 @@ class KerasSide:
         from models.backend import import_keras
 
         keras = import_keras()
+        from models.fitting import compile_network
         from models.losses import masked_mse
         from models.registry import get_builder
-        from models.trainer import compile_network
 
         self.spec, self.keras, self.loss = spec, keras, masked_mse
         keras.utils.set_random_seed(0)
         keras.mixed_precision.set_global_policy(spec.precision)
         self.build = get_builder(spec.model)
         self.network = self.build(IMAGE_SIZE, some_mean_face())
-        compile_network(keras, self.network, spec.learning_rate)
+        compile_network(keras, self.network, masked_mse, spec.learning_rate)
         kind = "bfloat16" if spec.precision == "mixed_bfloat16" else "float32"
         values = np.random.default_rng(2).standard_normal((PRODUCT_SIZE, PRODUCT_SIZE), dtype=np.float32)
         self.matrix = keras.ops.cast(values, kind)

@@ -9,14 +9,18 @@ class Batches(keras.utils.PyDataset):
 
     The order depends on the seed and the epoch alone, as long as `fit` is told `shuffle=False` (else Keras
     shuffles the batches too). Without a seed rows come in file order.
+
+    augment: `(images, keypoints, seed) -> (images, keypoints)` of the same shapes and types, which every batch passes
+    through, such as a `data_prep.augment.Pipeline`; a batch is changed anew each epoch, and always in the same way.
     """
 
-    def __init__(self, images, keypoints, batch_size: int, seed: int | None = None):
+    def __init__(self, images, keypoints, batch_size: int, seed: int | None = None, augment=None):
         super().__init__()
         self.images = np.array(images)  # a copy in memory: random access to the mapped file may be slow
         self.keypoints = np.array(keypoints)
         self.batch_size = batch_size
         self.seed = seed
+        self.augment = augment
         self.epoch = 0
         self._shuffle()
 
@@ -25,7 +29,8 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int):
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        return self.images[rows], self.keypoints[rows]
+        images, keypoints = self.images[rows], self.keypoints[rows]
+        return self.augment(images, keypoints, (self.seed, self.epoch, index)) if self.augment else (images, keypoints)
 
     def on_epoch_end(self) -> None:
         self.epoch += 1

@@ -3,7 +3,9 @@
 import math
 from dataclasses import asdict, dataclass, replace
 
+from data_prep.augment import PIPELINES, Pipeline
 from data_prep.faceset import DataError
+from data_prep.schema import Schema
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class Recipe:
     epochs: int  # at most; early stopping may end sooner
     batch_size: int
     learning_rate: float  # of Adam; the peak where a schedule is named
-    loss: str = "mse"  # over labelled coordinates, in px^2
+    loss: str = "mse"  # over labelled coordinates; or "smooth_l1", see models/losses.py
     schedule: str = "constant"  # or "cosine": linear warm-up over 5 % of the steps, then down to zero
     patience: int | None = None  # epochs without a better validation loss before stopping; None: never
     min_delta: float = 0.0  # px^2 that count as better
@@ -22,13 +24,14 @@ class Recipe:
     # Of the epochs, the first ones in which only what follows a pre-trained backbone learns, at a rate of its own.
     head_epochs: int | None = None
     head_learning_rate: float | None = None
+    augmentation: str = "none"  # of training faces, a name in `data_prep.augment.PIPELINES`
 
     def __post_init__(self):
         if self.epochs < 1 or self.batch_size < 1 or not 0 < self.learning_rate < math.inf:
             raise DataError(
                 f"recipe {self.name}: epochs and batch size must be 1 or more and the learning rate above 0"
             )
-        for field, accepted in (("loss", LOSSES), ("schedule", SCHEDULES)):
+        for field, accepted in (("loss", LOSSES), ("schedule", SCHEDULES), ("augmentation", PIPELINES)):
             if getattr(self, field) not in accepted:
                 raise DataError(f"unknown {field} {getattr(self, field)!r}; accepted: {', '.join(accepted)}")
         if self.head_epochs and self.head_epochs >= self.epochs:
@@ -51,11 +54,17 @@ class Recipe:
         return [head, rest]
 
     def as_dict(self) -> dict:
-        """Fields by name; those of the head only where it has a stage, for older records lack them."""
-        return {name: value for name, value in asdict(self).items() if self.head_epochs or not name.startswith("head_")}
+        """Fields by name; those that came later only where they are used, for older records lack them."""
+        later = {"head_epochs": None, "head_learning_rate": None, "augmentation": "none"}
+        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
+
+    def pipeline(self, schema: Schema) -> Pipeline | None:
+        """What training batches of these keypoints pass through; None where they are taken as they are."""
+        steps = PIPELINES[self.augmentation]
+        return Pipeline(steps, schema) if steps else None
 
 
-LOSSES = ("mse",)
+LOSSES = ("mse", "smooth_l1")
 SCHEDULES = ("constant", "cosine")
 
 RECIPES = {

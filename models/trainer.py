@@ -5,10 +5,8 @@ Every `python -m models.<name>` is `main("<name>")` of this module.
 
 import argparse
 import csv
-import importlib.util
 import shlex
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +15,12 @@ from data_prep.faceset import DataError
 from data_prep.prepared import Prepared, Split, load
 from data_prep.style import STYLE
 from models.backend import import_keras
-from models.precision import PRECISIONS
+from models.fitting import PREDICT_BATCH, Fitted, fit
+from models.precision import PRECISIONS, resolve
 from models.provenance import commit, provenance
 from models.recipe import RECIPES, Recipe, get_recipe
 from models.registry import Network, folder_name, get_network, get_options
 from models.runs import RECORD_FILES, Predictions, Run, publish, read_run, write_record
-
-PREDICT_BATCH = 256
 
 
 def main(model: str, argv: list[str] | None = None) -> int:
@@ -124,144 +121,55 @@ def train(
     tensorboard: bool = False,
 ) -> None:  # fmt: skip
     """Train, and write the files of the run named `run` into `folder`, which exists and is empty."""
-    keras = import_keras()
-    from models.batches import Batches
-    from models.precision import resolve
-
-    policy = resolve(precision)
-    image_size, face = data.train.images.shape[1:], np.array(data.manifest["mean_face"])
+    face = np.array(data.manifest["mean_face"])
     if np.isnan(face).any():
         raise DataError(f"{data.folder}: a keypoint has no label in any training row")
-
     # Now: by the end of a long training the code may have moved on.
-    made_by = provenance(keras.backend.backend(), command)
-    keras.utils.set_random_seed(seed)
-    keras.mixed_precision.set_global_policy(policy)
-    network = model.build(image_size, face)
-    batches = Batches(data.train.images, data.train.filled, recipe.batch_size, seed)
-    val_batches = Batches(data.val.images, data.val.filled, PREDICT_BATCH)
-    clock, stopping = EpochClock(keras), early_stopping(keras, recipe)
-    start, start_cpu, history = time.perf_counter(), time.process_time(), {"epoch": []}
-    for stage in (stages := recipe.stages()):
-        if len(stages) > 1:
-            backbone(network).trainable = stage is stages[-1]
-        compile_network(keras, network, learning_rate(keras, stage, len(batches)))
-        done = len(history["epoch"])
-        fitted = network.fit(
-            batches,
-            shuffle=False,  # `batches` shuffles rows itself
-            validation_data=val_batches,
-            initial_epoch=done,
-            epochs=done + stage.epochs,
-            callbacks=[clock.callback, stopping, *tensorboard_logs(keras, tensorboard, folder)],
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
-        for name, values in {"epoch": [epoch + 1 for epoch in fitted.epoch], **fitted.history}.items():
-            history[name] = history.get(name, []) + values
-    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
-    history |= clock.columns
-    if not np.isfinite(history["val_mse"]).any():
-        raise DataError(f"training diverged: no finite validation loss (learning rate {recipe.learning_rate})")
-
-    # What is saved and scored is a float32 network: a file saved under mixed precision stays so for its users.
-    keras.mixed_precision.set_global_policy("float32")
-    final = model.build(image_size, face)
-    final.set_weights(network.get_weights())
-
+    made_by = provenance(import_keras().backend.backend(), command)
+    policy = resolve(precision)
+    logs = folder / "tensorboard" if tensorboard else None
+    fitted = fit(model, data.train, data.val, data.schema, face, recipe, seed, policy, logs)
     config = {
         "run": run,
-        "data": data.name,
-        "data_source": data.manifest["source"],
-        "trained_on": data.name,
-        "data_folder": str(data.folder),
-        "split": split_of(data),
-        "schema": data.schema.name,
-        "image_size": list(image_size),
+        **about(data),
         "treatment": data.manifest["treatment"],
         "model": model.name,
         "options": model.options,
         "recipe": recipe.as_dict(),
         "seed": seed,
         "precision": policy,
+        "parameters": fitted.network.count_params(),
+        "train_faces": len(data.train),
+        **times(fitted),
+        **made_by,
+    }
+    write_run(folder, fitted.network, config, fitted.history, data)
+
+
+def about(data: Prepared) -> dict:
+    """What a run's config says of the data that it was trained and is scored on."""
+    return {
+        "data": data.name,
+        "data_source": data.manifest["source"],
+        "trained_on": data.name,
+        "data_folder": str(data.folder),
+        "split": split_of(data),
+        "schema": data.schema.name,
+        "image_size": list(data.train.images.shape[1:]),
         "mean_face": data.manifest["mean_face"],
         "grouping": data.manifest.get("grouping"),
         "noise_floor": data.manifest.get("noise_floor"),
-        "parameters": final.count_params(),
-        "train_faces": len(data.train),
-        "epochs": len(history["epoch"]),
-        "best_epoch": stopping.best_epoch + 1 if recipe.restore_best else len(history["epoch"]),
-        "train_seconds": round(seconds, 1),
-        "train_cpu_seconds": round(cpu_seconds, 1),
-        **made_by,
     }
-    write_run(folder, final, config, history, data)
 
 
-def compile_network(keras, network, rate) -> None:
-    """Adam on the masked MSE with the MAE as metric. rate: a number or a Keras schedule."""
-    from models.losses import MaskedMAE, MaskedMSE, masked_mse
-
-    network.compile(
-        optimizer=keras.optimizers.Adam(rate),
-        loss=masked_mse,
-        metrics=[MaskedMAE(), MaskedMSE()],
-        jit_compile=keras.backend.backend() == "jax",  # XLA on a CPU bypasses TensorFlow's fast kernels
-    )
-
-
-def backbone(network):
-    """The pre-trained part of a network. Raises DataError where it has none."""
-    for layer in network.layers:
-        if layer.name == "backbone":
-            return layer
-    raise DataError(f"{network.name} has no pre-trained part that a head could learn before; use another recipe")
-
-
-def learning_rate(keras, recipe: Recipe, steps_per_epoch: int):
-    if recipe.schedule == "constant":
-        return recipe.learning_rate
-    steps = recipe.epochs * steps_per_epoch
-    warmup = max(1, steps // 20)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warmup), warmup_target=recipe.learning_rate, warmup_steps=warmup
-    )
-
-
-def early_stopping(keras, recipe: Recipe):
-    return keras.callbacks.EarlyStopping(
-        monitor="val_mse",  # the validation loss, pooled over points
-        mode="min",
-        patience=recipe.epochs if recipe.patience is None else recipe.patience,
-        min_delta=recipe.min_delta,
-        restore_best_weights=recipe.restore_best,
-    )
-
-
-class EpochClock:
-    """A callback that notes each epoch's seconds and its final learning rate."""
-
-    def __init__(self, keras):
-        self.columns = {"learning_rate": [], "seconds": []}
-        started = [0.0]
-
-        def begin(epoch, logs=None):
-            started[0] = time.perf_counter()
-
-        def end(epoch, logs=None):
-            self.columns["seconds"].append(round(time.perf_counter() - started[0], 2))
-            rate = float(keras.ops.convert_to_numpy(self.callback.model.optimizer.learning_rate))
-            self.columns["learning_rate"].append(rate)
-
-        self.callback = keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end)
-
-
-def tensorboard_logs(keras, wanted: bool, folder: Path) -> list:
-    if not wanted:
-        return []
-    for package in ("tensorflow", "tensorboard"):
-        if importlib.util.find_spec(package) is None:
-            raise DataError(f"--tensorboard needs {package} (pip install {package})")
-    return [keras.callbacks.TensorBoard(folder / "tensorboard")]
+def times(fitted: Fitted) -> dict:
+    """What a run's config says of how long it was trained."""
+    return {
+        "epochs": len(fitted.history["epoch"]),
+        "best_epoch": fitted.best_epoch,
+        "train_seconds": fitted.seconds,
+        "train_cpu_seconds": fitted.cpu_seconds,
+    }
 
 
 def predict(network, split: Split) -> Predictions:

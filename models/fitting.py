@@ -1,0 +1,150 @@
+"""Fit a network to faces by a recipe: what training is, without the files around it."""
+
+import importlib.util
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.faceset import DataError
+from data_prep.prepared import Split
+from data_prep.schema import Schema
+from models.backend import import_keras
+from models.recipe import Recipe
+from models.registry import Network
+
+PREDICT_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained float32 network and how it came about.
+
+    history: column name -> a value per epoch. best_epoch: 1-based, the one whose weights were kept. seconds, and
+    cpu_seconds over all cores: of the training alone.
+    """
+
+    network: object
+    history: dict[str, list]
+    best_epoch: int
+    seconds: float
+    cpu_seconds: float
+
+
+def fit(
+    model: Network, train: Split, val: Split, schema: Schema, mean_face: np.ndarray, recipe: Recipe, seed: int,
+    policy: str, tensorboard: Path | None = None,
+) -> Fitted:  # fmt: skip
+    """Train on the `filled` labels of `train`; the epoch to keep is chosen on those of `val`.
+
+    mean_face: float [K, 2] in pixels, where the network starts from. policy: a Keras dtype policy for the training.
+    tensorboard: folder for its logs. Raises DataError where no epoch has a finite validation loss.
+    """
+    keras = import_keras()
+    from models.batches import Batches
+    from models.losses import get_loss
+
+    keras.utils.set_random_seed(seed)
+    keras.mixed_precision.set_global_policy(policy)
+    network = model.build(train.images.shape[1:], mean_face)
+    batches = Batches(train.images, train.filled, recipe.batch_size, seed, recipe.pipeline(schema))
+    loss = get_loss(recipe.loss, train.images.shape[2])
+    val_batches = Batches(val.images, val.filled, PREDICT_BATCH)
+    clock, stopping = EpochClock(keras), early_stopping(keras, recipe)
+    start, start_cpu, history = time.perf_counter(), time.process_time(), {"epoch": []}
+    for stage in (stages := recipe.stages()):
+        if len(stages) > 1:
+            backbone(network).trainable = stage is stages[-1]
+        compile_network(keras, network, loss, learning_rate(keras, stage, len(batches)))
+        done = len(history["epoch"])
+        fitted = network.fit(
+            batches,
+            shuffle=False,  # `batches` shuffles rows itself
+            validation_data=val_batches,
+            initial_epoch=done,
+            epochs=done + stage.epochs,
+            callbacks=[clock.callback, stopping, *tensorboard_logs(keras, tensorboard)],
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+        for name, values in {"epoch": [epoch + 1 for epoch in fitted.epoch], **fitted.history}.items():
+            history[name] = history.get(name, []) + values
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
+    history |= clock.columns
+    if not np.isfinite(history["val_mse"]).any():
+        raise DataError(f"training diverged: no finite validation loss (learning rate {recipe.learning_rate})")
+
+    # What is saved and scored is a float32 network: a file saved under mixed precision stays so for its users.
+    keras.mixed_precision.set_global_policy("float32")
+    final = model.build(train.images.shape[1:], mean_face)
+    final.set_weights(network.get_weights())
+    best_epoch = stopping.best_epoch + 1 if recipe.restore_best else len(history["epoch"])
+    return Fitted(final, history, best_epoch, round(seconds, 1), round(cpu_seconds, 1))
+
+
+def compile_network(keras, network, loss, rate) -> None:
+    """Adam on a masked loss with the MAE as metric. rate: a number or a Keras schedule."""
+    from models.losses import MaskedMAE, MaskedMSE
+
+    network.compile(
+        optimizer=keras.optimizers.Adam(rate),
+        loss=loss,
+        metrics=[MaskedMAE(), MaskedMSE()],
+        jit_compile=keras.backend.backend() == "jax",  # XLA on a CPU bypasses TensorFlow's fast kernels
+    )
+
+
+def backbone(network):
+    """The pre-trained part of a network. Raises DataError where it has none."""
+    for layer in network.layers:
+        if layer.name == "backbone":
+            return layer
+    raise DataError(f"{network.name} has no pre-trained part that a head could learn before; use another recipe")
+
+
+def learning_rate(keras, recipe: Recipe, steps_per_epoch: int):
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    steps = recipe.epochs * steps_per_epoch
+    warmup = max(1, steps // 20)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), warmup_target=recipe.learning_rate, warmup_steps=warmup
+    )
+
+
+def early_stopping(keras, recipe: Recipe):
+    return keras.callbacks.EarlyStopping(
+        monitor="val_mse",  # the validation loss, pooled over points
+        mode="min",
+        patience=recipe.epochs if recipe.patience is None else recipe.patience,
+        min_delta=recipe.min_delta,
+        restore_best_weights=recipe.restore_best,
+    )
+
+
+class EpochClock:
+    """A callback that notes each epoch's seconds and its final learning rate."""
+
+    def __init__(self, keras):
+        self.columns = {"learning_rate": [], "seconds": []}
+        started = [0.0]
+
+        def begin(epoch, logs=None):
+            started[0] = time.perf_counter()
+
+        def end(epoch, logs=None):
+            self.columns["seconds"].append(round(time.perf_counter() - started[0], 2))
+            rate = float(keras.ops.convert_to_numpy(self.callback.model.optimizer.learning_rate))
+            self.columns["learning_rate"].append(rate)
+
+        self.callback = keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end)
+
+
+def tensorboard_logs(keras, folder: Path | None) -> list:
+    if folder is None:
+        return []
+    for package in ("tensorflow", "tensorboard"):
+        if importlib.util.find_spec(package) is None:
+            raise DataError(f"--tensorboard needs {package} (pip install {package})")
+    return [keras.callbacks.TensorBoard(folder)]
