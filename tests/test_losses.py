@@ -7,7 +7,7 @@ from models.backend import import_keras
 
 keras = import_keras()
 
-from models.losses import MaskedMAE, MaskedMSE, masked_mse  # noqa: E402  (needs Keras' backend set up first)
+from models.losses import MaskedMAE, MaskedMSE, get_loss, masked_mse, masked_smooth_l1  # noqa: E402  (needs Keras' backend set up first)
 
 NAN = np.nan
 # Two faces, two points. Labelled: three points with the differences (1, -2), (3, 0) and (0, 4).
@@ -25,8 +25,21 @@ def test_mse_of_complete_labels_is_the_common_one():
     assert float(masked_mse(truth, PREDICTED)) == pytest.approx(float(np.mean((truth - PREDICTED) ** 2)))
 
 
-def test_nothing_labelled_costs_nothing():
-    assert float(masked_mse(np.full_like(TRUTH, NAN), PREDICTED)) == 0
+@pytest.mark.parametrize("loss", [masked_mse, masked_smooth_l1(2.0)])
+def test_nothing_labelled_costs_nothing(loss):
+    assert float(loss(np.full_like(TRUTH, NAN), PREDICTED)) == 0
+
+
+def test_smooth_l1_by_hand():
+    # Sizes 1, 2, 3, 0, 0, 4 with the transition at 2 px: 1/4 and 4/4 by the square, 3 - 1, 0, 0 and 4 - 1.
+    assert float(masked_smooth_l1(2.0)(TRUTH, PREDICTED)) == pytest.approx((0.25 + 1 + 2 + 3) / 6)
+
+
+def test_smooth_l1_is_that_of_the_68_point_projects():
+    """PyTorch's SmoothL1Loss of (p - 100) / 50 at 224x224: 0.5 z^2 below 1, z - 0.5 above; 50 px to the unit."""
+    truth, predicted = np.full((1, 1, 2), 100, np.float32), np.array([[[125, 200]]], np.float32)  # z = 0.5 and 2
+    scaled = (0.5 * 0.5**2 + (2 - 0.5)) / 2
+    assert float(get_loss("smooth_l1", 224)(truth, predicted)) == pytest.approx(50 * scaled)
 
 
 def test_gradients_are_finite_and_zero_where_unlabelled():
