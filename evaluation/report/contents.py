@@ -6,9 +6,11 @@ from data_prep.faceset import DataError
 from data_prep.missing import TREATMENTS
 from evaluation.report import pictures, records, sections, sentences, tables
 from evaluation.report.pictures import Picture
-from evaluation.report.tables import Row, Table, words
+from evaluation.report.tables import Row, words
 
 NOISE = "label_noise"
+CLUSTERS = "../grouping/clusters.csv"  # how relatives among the faces were found
+PICTURES_OF_GROUPING = ("../grouping/precision_recall.png", "../grouping/clusters.png")
 
 
 def read(folder: Path, full: bool) -> dict[str, object]:
@@ -31,7 +33,7 @@ def read(folder: Path, full: bool) -> dict[str, object]:
     name = folder.resolve().name
     relatives = f"../leakage/{name}/leakage.csv"
     leakage = tables.read_if_any(folder / relatives)
-    grouping, pictures_of_grouping = (None, []) if own_faces else _grouping(folder, name)
+    grouping = [] if own_faces else [r for r in tables.read_if_any(folder / CLUSTERS) if r.get("data") == name]
     note = next((row["data_note"] for row in runs if row.get("data_note")), "")
     names = {row.get(column) for row in runs for column in ("data", "trained_on")}
     return {
@@ -49,16 +51,21 @@ def read(folder: Path, full: bool) -> dict[str, object]:
         "per_keypoint": sections.per_keypoint(per_keypoint, runs),
         "worst": sections.worst(worst),
         "leakage": sections.leakage(relatives, leakage),
-        "grouping": grouping,
+        "grouping": sections.grouping(CLUSTERS, grouping),
         "noise": noise and sentences.noise(noise, note),
         "data": sections.data(folder),
         "environment": records.environment(configs),
         "commands": [
             *records.commands(folder, name, _distinct("command", runs), configs),
             *_distinct("command", leakage),
+            *_distinct("command", grouping),
         ],
         "limits": sentences.limits(folder / "../README.md", names),
-        "pictures": [*pictures.gather(folder, own_faces, full), *_leakage_picture(folder, name), *pictures_of_grouping],
+        "pictures": [
+            *pictures.gather(folder, own_faces, full),
+            *_pictures(folder, f"../leakage/{name}/leakage.png"),
+            *(_pictures(folder, *PICTURES_OF_GROUPING) if grouping else []),
+        ],
     }
 
 
@@ -87,15 +94,6 @@ def _distinct(column: str, rows: list[Row]) -> list[str]:
     return list(dict.fromkeys(row[column] for row in rows if row.get(column)))
 
 
-def _leakage_picture(folder: Path, name: str) -> list[Picture]:
-    file = f"../leakage/{name}/leakage.png"
-    return [pictures.picture(folder / file, file)] if (folder / file).is_file() else []
-
-
-def _grouping(folder: Path, name: str) -> tuple[Table | None, list[Picture]]:
-    """How relatives among the faces were found, from results/grouping/."""
-    file = "../grouping/clusters.csv"
-    rows = [row for row in tables.read_if_any(folder / file) if row.get("data") == name]
-    places = [f"../grouping/{picture}" for picture in ("precision_recall.png", "clusters.png")]
-    shown = [pictures.picture(folder / place, place) for place in places if rows and (folder / place).is_file()]
-    return sections.grouping(file, rows), shown
+def _pictures(folder: Path, *files: str) -> list[Picture]:
+    """Those of other results folders that are there."""
+    return [pictures.picture(folder / file, file) for file in files if (folder / file).is_file()]
