@@ -34,7 +34,7 @@ from evaluation.benchmark_table import (
     to_csv,
     to_terminal,
 )
-from evaluation.benchmark_worker import KINDS, WITHOUT_TWIN, Spec, usable_cores
+from evaluation.benchmark_worker import AUGMENTED, KINDS, WITHOUT_TWIN, Spec, usable_cores
 from models.precision import cpu_has_bfloat16
 from models.recipe import RECIPES
 from models.registry import NAMES, get_builder
@@ -192,7 +192,7 @@ def measure(options: argparse.Namespace, torch_python: Path | None) -> tuple[lis
     ]  # fmt: skip
     pythons = {spec: python_of(spec, torch_python) for spec in specs}
     results, machine = [], {}
-    steps = len(KINDS) * (options.repeats + 1) * sum(python is not None for python in pythons.values())
+    steps = (options.repeats + 1) * sum(len(kinds(spec)) for spec in specs if pythons[spec])
     with tqdm(total=steps, unit="step", disable=None) as bar:
         for model in options.models:
             ours = [spec for spec in specs if spec.model == model]
@@ -207,10 +207,15 @@ def python_of(spec: Spec, torch_python: Path | None) -> Path | None:
     return None if spec.model in WITHOUT_TWIN else torch_python
 
 
+def kinds(spec: Spec) -> list[str]:
+    """What is measured of a worker: the study's augmentation is no part of another framework."""
+    return [what for what in KINDS if what != AUGMENTED or spec.framework == "keras"]
+
+
 def measure_model(specs: list[Spec], pythons: dict, repeats: int, machine: dict, bar) -> list[Measured]:
     """One model's workers, all alive, asked in turn. Adds what they say of versions and hardware to `machine`."""
     bar.set_description(f"{specs[0].model}: start")
-    results = [Measured(what, spec) for what in KINDS for spec in specs]
+    results = [Measured(what, spec) for what in KINDS for spec in specs if what in kinds(spec)]
     workers: dict[Spec, Worker] = {}
     try:
         for spec in specs:

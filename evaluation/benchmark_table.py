@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from evaluation.benchmark_worker import INFERENCE, KINDS, PRODUCT, SINGLE, TRAINING, Spec
+from evaluation.benchmark_worker import AUGMENTED, INFERENCE, PRODUCT, SINGLE, TRAINING, Spec
 from evaluation.flops import TRAINING_OVER_FORWARD
 
 FRAMEWORKS = {"keras": "Keras", "pytorch": "PyTorch"}
@@ -45,16 +45,19 @@ def build_rows(results: list[Measured], commit: str, command: str) -> list[dict]
         if r.what == PRODUCT and r.rates:
             ceilings[r.spec.precision] = max(ceilings.get(r.spec.precision, 0), float(np.median(r.rates)))
     keras = {r.key: r.rates for r in results if r.spec.framework == "keras"}
+    trainings = (TRAINING, AUGMENTED)
     rows = []
     for r in results:
         product = r.what == PRODUCT
         middle, low, high = spread(r.rates)
-        flops = None if product or r.flops is None else r.flops * (TRAINING_OVER_FORWARD if r.what == TRAINING else 1)
+        flops = None if product or r.flops is None else r.flops * (TRAINING_OVER_FORWARD if r.what in trainings else 1)
         work = 1e-9 if product else scaled(flops, 1e-9)
         ceiling = scaled(ceilings.get(r.spec.precision), 1e-9)
         gflops = scaled(middle, work)
         ratios = spread(ratio(keras.get(r.key, []), r.rates)) if r.spec.framework == "pytorch" else (None,) * 3
-        batches = {TRAINING: r.spec.batch_size, INFERENCE: r.spec.inference_batch, SINGLE: 1, PRODUCT: None}
+        plain = keras.get((TRAINING, *r.key[1:]), []) if r.what == AUGMENTED else []
+        augmented = spread(ratio(r.rates, plain))
+        batches = {INFERENCE: r.spec.inference_batch, SINGLE: 1, PRODUCT: None}
         rows.append(
             {
                 "what": r.what,
@@ -63,7 +66,7 @@ def build_rows(results: list[Measured], commit: str, command: str) -> list[dict]
                 "framework": r.spec.framework,
                 "backend": r.backend,
                 "status": r.status,
-                "batch_size": batches[r.what],
+                "batch_size": batches.get(r.what, r.spec.batch_size),
                 "images_per_s": None if product else middle,
                 "images_per_s_min": None if product else low,
                 "images_per_s_max": None if product else high,
@@ -76,6 +79,9 @@ def build_rows(results: list[Measured], commit: str, command: str) -> list[dict]
                 "keras_over_torch_ratio": ratios[0],
                 "keras_over_torch_min_ratio": ratios[1],
                 "keras_over_torch_max_ratio": ratios[2],
+                "augmented_over_plain_ratio": augmented[0],
+                "augmented_over_plain_min_ratio": augmented[1],
+                "augmented_over_plain_max_ratio": augmented[2],
                 "image_mflop": scaled(flops, 1e-6),
                 "parameters": None if product else r.parameters,
                 "twin_difference_px": None if product else r.difference_px,
@@ -112,9 +118,9 @@ def spread(values: list[float]) -> tuple[float | None, float | None, float | Non
     return (float(np.median(values)), min(values), max(values)) if values else (None, None, None)
 
 
-def ratio(keras: list[float], pytorch: list[float]) -> list[float]:
-    """Keras over PyTorch, repeat by repeat, since the two of a repeat ran under like conditions."""
-    return [a / b for a, b in zip(keras, pytorch, strict=True)] if keras and pytorch else []
+def ratio(rates: list[float], others: list[float]) -> list[float]:
+    """One over the other (Keras, PyTorch) repeat by repeat, since the two of a repeat ran under like conditions."""
+    return [a / b for a, b in zip(rates, others, strict=True)] if rates and others else []
 
 
 def scaled(value: float | None, factor: float | None) -> float | None:
@@ -140,7 +146,8 @@ def to_terminal(rows: list[dict]) -> str:
     shown = {
         "what": "", "model": "model", "precision": "precision", "framework": "framework",
         "images_per_s": "images/s", "image_ms": "ms/image", "gflop_per_s": "GFLOP/s",
-        "ceiling_pct": "of ceiling %", "keras_over_torch_ratio": "Keras/PyTorch", "cpu_elsewhere_pct": "others' CPU %",
+        "ceiling_pct": "of ceiling %", "keras_over_torch_ratio": "Keras/PyTorch",
+        "augmented_over_plain_ratio": "augmented/plain", "cpu_elsewhere_pct": "others' CPU %",
     }  # fmt: skip
     table = [list(shown.values())]
     for row in rows:
@@ -163,12 +170,13 @@ def speed_figure(rows: list[dict], machine: dict):
     from evaluation.plots import COLOURS
 
     colours = dict(zip(FRAMEWORKS, COLOURS, strict=False))
-    bars = [row for row in rows if row["what"] != PRODUCT and row["status"] == MEASURED]
+    shown_kinds = (TRAINING, INFERENCE, SINGLE)
+    bars = [row for row in rows if row["what"] in shown_kinds and row["status"] == MEASURED]
     places = list(dict.fromkeys((row["model"], row["precision"]) for row in bars))
     shown = [name for name in FRAMEWORKS if any(row["framework"] == name for row in bars)]
     with rc_context({**STYLE, "axes.grid.axis": "x"}):
         figure = Figure(figsize=(10.5, 1.5 + 0.62 * len(places)), layout="constrained")
-        for ax, what in zip(figure.subplots(1, 3, sharey=True), KINDS, strict=False):
+        for ax, what in zip(figure.subplots(1, 3, sharey=True), shown_kinds, strict=True):
             ours = [row for row in bars if row["what"] == what]
             for row in ours:
                 middle, name = row["images_per_s"], row["framework"]

@@ -19,7 +19,9 @@ import numpy as np
 from data_prep.faceset import DataError
 
 TRAINING, INFERENCE, SINGLE, PRODUCT = "training", "inference", "single_face", "matrix_product"
-KINDS = (TRAINING, INFERENCE, SINGLE, PRODUCT)
+AUGMENTED = "training_augmented"  # the same, through the pipeline AUGMENTATION; Keras only, for it is this study's
+KINDS = (TRAINING, AUGMENTED, INFERENCE, SINGLE, PRODUCT)
+AUGMENTATION = "standard"
 IMAGE_SIZE, POINTS = (96, 96), 15
 PRODUCT_SIZE = 2048  # of the square matrices: large enough for full speed, small enough for any machine
 MOST_FACES = 5639  # in one measurement of training: an epoch of the study's training set
@@ -91,11 +93,14 @@ class KerasSide:
             **provenance(self.keras.backend.backend(), ""),
         }
 
-    def train(self, images, keypoints) -> float:
+    def train(self, images, keypoints, augmented: bool = False) -> float:
         """Seconds of one epoch of `fit`, without the set-up that a training pays once."""
+        from data_prep.augment import PIPELINES, Pipeline
+        from data_prep.schema import KAGGLE15
         from models.batches import Batches
 
-        batches = Batches(images, keypoints, self.spec.batch_size, seed=0)
+        augment = Pipeline(PIPELINES[AUGMENTATION], KAGGLE15) if augmented else None
+        batches = Batches(images, keypoints, self.spec.batch_size, seed=0, augment=augment)
         self.network.fit(batches, epochs=1, callbacks=[self.epoch_seconds.callback], verbose=2)
         return self.epoch_seconds.value
 
@@ -230,13 +235,14 @@ class Meter:
 
     def __init__(self, spec: Spec, side):
         self.spec, self.side, self.calls = spec, side, {}
-        self.batch = {TRAINING: spec.batch_size, INFERENCE: spec.inference_batch, SINGLE: 1, PRODUCT: None}
+        trainings = dict.fromkeys((TRAINING, AUGMENTED), spec.batch_size)
+        self.batch = {**trainings, INFERENCE: spec.inference_batch, SINGLE: 1, PRODUCT: None}
 
     def warm(self, what: str) -> dict:
         """Trace, allocate, and find how many batches take `seconds`."""
         self._time(what, 2)
         target, most = self.spec.seconds, MOST_CALLS
-        if what == TRAINING:
+        if what in (TRAINING, AUGMENTED):
             most = max(3, MOST_FACES // self.spec.batch_size)
         elif what in (SINGLE, PRODUCT):  # short calls: steady after a third of the time
             target /= 3
@@ -253,6 +259,8 @@ class Meter:
     def _time(self, what: str, calls: int) -> float:
         if what == TRAINING:
             return self.side.train(*random_faces(calls * self.spec.batch_size))
+        if what == AUGMENTED:
+            return self.side.train(*random_faces(calls * self.spec.batch_size), augmented=True)
         if what != PRODUCT:
             images, _ = random_faces(self.batch[what])
         start = time.perf_counter()

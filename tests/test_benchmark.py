@@ -15,7 +15,16 @@ import pytest
 from data_prep.faceset import DataError
 from evaluation import benchmark
 from evaluation.benchmark_table import NOT_INSTALLED, Measured, build_rows, ratio, speed_figure, spread, to_csv
-from evaluation.benchmark_worker import INFERENCE, PRODUCT, SINGLE, TRAINING, WITHOUT_TWIN, Spec, random_faces
+from evaluation.benchmark_worker import (
+    AUGMENTED,
+    INFERENCE,
+    PRODUCT,
+    SINGLE,
+    TRAINING,
+    WITHOUT_TWIN,
+    Spec,
+    random_faces,
+)
 from models.registry import NAMES
 
 ROOT = Path(__file__).parents[1]
@@ -116,6 +125,21 @@ def test_the_ceiling_is_that_of_the_same_precision_and_pools_all_models():
     assert bfloat16["ceiling_gflop_per_s"] == pytest.approx(200)
 
 
+def test_augmented_training_beside_plain_training():
+    results = [
+        measured(TRAINING, "keras", [100.0, 300.0, 200.0]),
+        measured(TRAINING, "pytorch", [50.0, 50.0, 50.0]),
+        measured(AUGMENTED, "keras", [95.0, 270.0, 196.0]),
+        measured(PRODUCT, "keras", [50e9]),
+    ]
+    plain, twin, augmented, _ = build_rows(results, "", "")
+    # Repeat by repeat: 0.95, 0.9, 0.98.
+    parts = [augmented[f"augmented_over_plain{part}_ratio"] for part in ("", "_min", "_max")]
+    assert parts == pytest.approx([0.95, 0.9, 0.98])
+    assert augmented["image_mflop"] == plain["image_mflop"]  # the network's work is the same
+    assert (plain["augmented_over_plain_ratio"], twin["augmented_over_plain_ratio"]) == (None, None)
+
+
 def test_blank_where_nothing_was_measured():
     absent = Measured(INFERENCE, spec("pytorch"), status=NOT_INSTALLED)
     rows = build_rows([measured(INFERENCE, "keras", [8.0]), measured(PRODUCT, "keras", [1e9]), absent], "", "")
@@ -185,7 +209,9 @@ def test_a_tiny_run(tmp_path, capsys):
     assert benchmark.main([*words.split(), "--output", str(tmp_path / "speed")]) == 0
     with open(tmp_path / "speed" / "speed.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["what"] for row in rows if row["framework"] == "keras"] == [TRAINING, INFERENCE, SINGLE, PRODUCT]
+    assert [row["what"] for row in rows if row["framework"] == "keras"] == [
+        *(TRAINING, AUGMENTED, INFERENCE, SINGLE, PRODUCT)
+    ]
     for row in rows:
         assert words in row["command"]
         assert row["commit"]

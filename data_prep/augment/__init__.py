@@ -1,8 +1,26 @@
-"""Training faces changed at random, images and keypoints together."""
+"""Training faces changed at random, images and keypoints together.
 
-from data_prep.augment.pipeline import Pipeline
+`Pipeline(PIPELINES["standard"], schema)(images, keypoints, seed)` changes a batch; see pipeline.py for what a
+pipeline does, geometry.py and pixels.py for its steps. `python -m data_prep.augment` draws a sheet of it.
+"""
 
-# Named ones, for recipes.
-PIPELINES: dict[str, tuple] = {"none": ()}
+from data_prep.augment.geometry import Flip, RandomCrop, Rescale, Rotate, Scale, Shift
+from data_prep.augment.pipeline import Drawn, Pipeline
+from data_prep.augment.pixels import Blur, Brightness, Contrast, Noise, Normalize, Occlude
 
-__all__ = ["PIPELINES", "Pipeline"]
+GEOMETRIC = (Flip(), Rotate(15), Scale(0.85, 1.15), Shift(6 / 96))
+
+# Named ones, for recipes. Lengths are shares of the image but for blur, which is meant for 96x96 pixels.
+PIPELINES: dict[str, tuple] = {
+    "none": (),
+    "standard": (*GEOMETRIC, Occlude(), Contrast(), Brightness(), Blur(), Noise()),
+    "geometric": GEOMETRIC,
+    # The 68-point projects' Rescale(250), RandomCrop(224), as shares: their data has 224 pixels, other data has not.
+    "rescale_crop": (Rescale(factor=250 / 224), RandomCrop(factor=224 / 250)),
+}
+
+__all__ = [
+    "PIPELINES", "Drawn", "Pipeline",
+    "Flip", "RandomCrop", "Rescale", "Rotate", "Scale", "Shift",
+    "Blur", "Brightness", "Contrast", "Noise", "Normalize", "Occlude",
+]  # fmt: skip
