@@ -2,21 +2,15 @@
 
 `training.csv` has 30 coordinate columns, then `Image`: 9,216 integers 0-255 separated by spaces, row by row.
 An empty cell is a missing label. Also read: the zips it comes in, and the pair `face_images.npz` +
-`facial_keypoints.csv` of the Kaggle data set nagasai524/facial-keypoint-detection.
+`facial_keypoints.csv` of the Kaggle data set nagasai524/facial-keypoint-detection. `test.csv` has an `ImageId` instead
+of labels.
 """
 
-import csv
 import io
-import lzma
 import math
-import struct
 import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO
 
 import numpy as np
 from tqdm import tqdm
@@ -24,17 +18,13 @@ from tqdm import tqdm
 from data_prep.faceset import DataError, FaceSet, observed
 from data_prep.schema import KAGGLE15
 from data_prep.sources import Source, sha256_of
+from data_prep.sources.kaggle_table import Table, cells_of, number_of, refuse_large, rows_of
 
 SIZE = 96
-TABLE, NPZ, NPZ_TABLE = "training.csv", "face_images.npz", "facial_keypoints.csv"
-INNER_ZIP = "training.zip"
-ACCEPTED = f"{TABLE}, {INNER_ZIP}, the competition's zip, {NPZ} + {NPZ_TABLE}, or a folder with one of them"
-
-MAX_BYTES = 2**30  # of one zip member, four times the real training.csv; an archive may promise any size
-MAX_LINE = 2**20  # characters; a row has some 35,000
-
-# What zipfile and its decompressors raise on damaged, encrypted (RuntimeError) or unknown archives.
-DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError)
+NPZ, NPZ_TABLE = "face_images.npz", "facial_keypoints.csv"
+ACCEPTED = f"training.csv, training.zip, the competition's zip, {NPZ} + {NPZ_TABLE}, or a folder with one of them"
+TRAINING = Table("training.csv", "training set", ACCEPTED)
+TEST = Table("test.csv", "test set", "test.csv, test.zip, the competition's zip, or a folder with one of them")
 
 # The points that the second source labels. Everything beyond them marks a row of the first source.
 SECOND_SOURCE_POINTS = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
@@ -53,19 +43,25 @@ def read(path: Path, *, skip_bad_rows: bool = False) -> Source:
     path = Path(path)
     files = _find(path)
     skipped: list[str] = []
-    try:
+    with TRAINING.readable(*files):
         if len(files) == 2:
             faces = _read_pair(*files, skip_bad_rows, skipped)
         else:
-            with _open_table(files[0]) as text:
+            with TRAINING.open(files[0]) as text:
                 faces = _read_table(text, files[0], skip_bad_rows, skipped)
-    except (*DAMAGED, OSError) as error:
-        if isinstance(error, OSError) and error.filename is not None:
-            raise  # the file cannot be opened; without a name it is zipfile or bz2 that stumbles inside it
-        raise DataError(f"{files[0]} is damaged, cut short or encrypted ({error}); accepted: {ACCEPTED}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{files[-1]} is not a table in UTF-8 text ({error}); accepted: {ACCEPTED}") from error
     return Source(faces=faces, sha256=sha256_of(files), skipped=tuple(skipped))
+
+
+def read_test(path: Path) -> FaceSet:
+    """Read the competition's test set, from any of the forms in `TEST.accepted`: faces without labels.
+
+    `ids` are the file's ImageIds, all keypoints are NaN; `sources` is 0, for the lookup table alone tells them.
+
+    Raises DataError as `read` does; for an ImageId that is not a whole number or stands twice too.
+    """
+    file = TEST.find(Path(path))
+    with TEST.readable(file), TEST.open(file) as text:
+        return _read_test(text, file)
 
 
 def label_sources(keypoints: np.ndarray) -> np.ndarray:
@@ -93,83 +89,26 @@ def holds(folder: Path) -> bool:
 
 def _find(path: Path) -> list[Path]:
     """The one file to read, or the pair (images, table)."""
-    if not path.exists():
-        raise DataError(f"{path} does not exist; accepted: {ACCEPTED}")
-    if path.is_dir():
-        for names in ((TABLE,), (INNER_ZIP,), (NPZ, NPZ_TABLE), ("facial-keypoints-detection.zip",)):
-            if all((path / name).is_file() for name in names):
-                return [path / name for name in names]
-        raise DataError(f"{path} holds no Kaggle training set; accepted: {ACCEPTED}")
-    if path.name in (NPZ, NPZ_TABLE):
-        pair = [path.with_name(NPZ), path.with_name(NPZ_TABLE)]
+    pair = [(path if path.is_dir() else path.parent) / name for name in (NPZ, NPZ_TABLE)]
+    if path.is_file() and path.name in (NPZ, NPZ_TABLE):
         for file in pair:
             if not file.is_file():
                 raise DataError(f"{file} is missing: {NPZ} and {NPZ_TABLE} must lie in one folder")
         return pair
-    if path.suffix.lower() not in (".csv", ".zip"):
-        raise DataError(f"{path} is not a .csv or .zip file; accepted: {ACCEPTED}")
-    return [path]
-
-
-@contextmanager
-def _open_table(file: Path) -> Iterator[io.TextIOBase]:
-    """Open training.csv as text, reading through one or two layers of zip without unpacking to disk or memory."""
-    if file.suffix.lower() == ".csv":
-        with open(file, encoding="utf-8-sig", newline="") as text:
-            yield text
-        return
-    with zipfile.ZipFile(file) as archive:
-        if _member(archive, TABLE) is None and _member(archive, INNER_ZIP) is not None:
-            with (
-                _open_member(archive, INNER_ZIP, file) as inner,
-                zipfile.ZipFile(inner) as nested,
-                _open_member(nested, TABLE, file) as raw,
-            ):
-                yield io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
-        else:
-            with _open_member(archive, TABLE, file) as raw:
-                yield io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
-    """The member of that name, in whatever folder of the archive."""
-    return next((info for info in archive.infolist() if Path(info.filename).name == name), None)
-
-
-def _open_member(archive: zipfile.ZipFile, name: str, file: Path) -> IO[bytes]:
-    info = _member(archive, name)
-    if info is None:
-        raise DataError(f"{file} holds neither {TABLE} nor {INNER_ZIP}; it holds {archive.namelist()[:5]}")
-    _refuse_large(info, file)
-    return archive.open(info)
-
-
-def _refuse_large(info: zipfile.ZipInfo, file: Path) -> None:
-    """zipfile reads no more of a member than its declared size, so checking that size bounds the memory."""
-    if info.file_size > MAX_BYTES:
-        raise DataError(f"{file}: {info.filename} unpacks to {info.file_size:,} bytes, accepted: {MAX_BYTES:,}")
-
-
-def _rows(text: io.TextIOBase) -> Iterator[list[str]]:
-    """The cells of each line that is not blank."""
-    csv.field_size_limit(MAX_LINE)  # the default limit is 131,072
-    return (row for row in csv.reader(_lines(text)) if row)
-
-
-def _lines(text: io.TextIOBase) -> Iterator[str]:
-    while line := text.readline(MAX_LINE):
-        if len(line) == MAX_LINE:
-            raise csv.Error(f"a line has {MAX_LINE:,} characters or more")
-        yield line
+    if path.is_dir() and all(file.is_file() for file in pair):
+        alone = [path / name for name in (TRAINING.name, TRAINING.zip_name)]
+        if not any(file.is_file() for file in alone):  # those come before the pair
+            return pair
+    return [TRAINING.find(path)]
 
 
 def _read_table(text: io.TextIOBase, file: Path, skip_bad_rows: bool, skipped: list[str]) -> FaceSet:
-    rows = _rows(text)
-    columns = _columns(next(rows, []), (*KAGGLE15.columns, "Image"), file)
+    rows = rows_of(text)
+    columns = TRAINING.columns(next(rows, []), (*KAGGLE15.columns, "Image"), file)
     images, keypoints, ids = [], [], []
     for number, row in enumerate(tqdm(rows, desc=f"reading {file.name}", unit=" rows", disable=None)):
         try:
-            cells = _cells(row, columns)
+            cells = cells_of(row, columns)
             face = _parse_image(cells[-1]), _parse_keypoints(cells[:-1])
         except ValueError as error:
             _refuse(f"{file}, row {number} (0-based): {error}", skip_bad_rows, skipped)
@@ -180,18 +119,43 @@ def _read_table(text: io.TextIOBase, file: Path, skip_bad_rows: bool, skipped: l
     return _faceset(images, keypoints, ids, file)
 
 
+def _read_test(text: io.TextIOBase, file: Path) -> FaceSet:
+    rows = rows_of(text)
+    columns = TEST.columns(next(rows, []), ("ImageId", "Image"), file)
+    images: dict[int, np.ndarray] = {}
+    for number, row in enumerate(tqdm(rows, desc=f"reading {file.name}", unit=" rows", disable=None)):
+        try:
+            name, picture = cells_of(row, columns)
+            image_id = number_of(name, "ImageId")
+            if image_id in images:
+                raise ValueError(f"ImageId {image_id} stands twice")
+            images[image_id] = _parse_image(picture)
+        except ValueError as error:
+            raise DataError(f"{file}, row {number} (0-based): {error}") from None
+    if not images:
+        raise DataError(f"{file} has no rows")
+    return FaceSet(
+        images=np.stack(list(images.values())),
+        keypoints=np.full((len(images), len(KAGGLE15), 2), np.nan, dtype=np.float32),
+        groups=np.arange(len(images)),
+        ids=np.array(list(images), dtype=np.int64),
+        sources=np.zeros(len(images), dtype=np.int64),
+        schema=KAGGLE15,
+    )
+
+
 def _read_pair(npz: Path, table: Path, skip_bad_rows: bool, skipped: list[str]) -> FaceSet:
     pictures = _load_pictures(npz)
     images, keypoints, ids = [], [], []
     with open(table, encoding="utf-8-sig", newline="") as text:
-        rows = _rows(text)
-        columns = _columns(next(rows, []), KAGGLE15.columns, table)
+        rows = rows_of(text)
+        columns = TRAINING.columns(next(rows, []), KAGGLE15.columns, table)
         rows = list(rows)
     if len(rows) != len(pictures):
         raise DataError(f"{npz} holds {len(pictures)} images, {table} {len(rows)} rows; accepted: one for each")
     for number, (picture, row) in enumerate(zip(pictures, rows, strict=True)):
         try:
-            face = _check_pixels(picture), _parse_keypoints(_cells(row, columns))
+            face = _check_pixels(picture), _parse_keypoints(cells_of(row, columns))
         except ValueError as error:
             _refuse(f"{table}, row {number} (0-based): {error}", skip_bad_rows, skipped)
             continue
@@ -205,7 +169,7 @@ def _load_pictures(npz: Path) -> np.ndarray:
     """The first array of the file, numbers of any type [N, 96, 96]."""
     with zipfile.ZipFile(npz) as archive:
         for info in archive.infolist():
-            _refuse_large(info, npz)
+            refuse_large(info, npz)
     try:
         with np.load(npz, allow_pickle=False) as arrays:
             pictures = arrays[arrays.files[0]]
@@ -232,23 +196,6 @@ def _faceset(images, keypoints, ids, file: Path) -> FaceSet:
         sources=label_sources(keypoints),
         schema=KAGGLE15,
     )
-
-
-def _columns(header: list[str], wanted: tuple[str, ...], file: Path) -> list[int]:
-    """Positions of the wanted columns in the header."""
-    if not header:
-        raise DataError(f"{file} is empty; accepted: {ACCEPTED}")
-    missing = [name for name in wanted if name not in header]
-    if missing:
-        more = ", ..." if len(missing) > 6 else ""
-        raise DataError(f"{file} lacks {len(missing)} of {len(wanted)} columns: {', '.join(missing[:6])}{more}")
-    return [header.index(name) for name in wanted]
-
-
-def _cells(row: list[str], columns: list[int]) -> list[str]:
-    if len(row) <= max(columns):
-        raise ValueError(f"has {len(row)} cells, expected at least {max(columns) + 1}")
-    return [row[column] for column in columns]
 
 
 def _parse_image(cell: str) -> np.ndarray:

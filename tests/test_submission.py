@@ -1,0 +1,149 @@
+"""`python -m evaluation.submission`, with networks whose predictions fit on paper."""
+
+import numpy as np
+import pytest
+
+from evaluation import submission
+from models.backend import import_keras
+from models.runs import Predictions, write_record
+
+keras = import_keras()
+# Every image is of one gray value: ImageId to gray.
+GRAYS = {1: 20, 2: 100, 3: 40}
+
+
+def make_run(folder, shift=0.0, factor=1.0, **changes):
+    """A finished run whose network says that coordinate c (0 to 29) is factor * first pixel + c + shift."""
+    images = keras.Input((96, 96), name="images")
+    dense = keras.layers.Dense(30)
+    x = dense(keras.layers.Flatten()(images))
+    kernel = np.zeros((9216, 30), np.float32)
+    kernel[0] = factor
+    dense.set_weights([kernel, np.arange(30, dtype=np.float32) + shift])
+    folder.mkdir(parents=True)
+    keras.Model(images, keras.layers.Reshape((15, 2))(x)).save(folder / "model.keras")
+    empty = Predictions(*(np.zeros(0, int),) * 3, *(np.zeros((0, 15, 2), np.float32),) * 2, np.zeros((0, 15), bool))
+    config = {"run": folder.name, "data": "toy", "schema": "kaggle15", "image_size": [96, 96]} | changes
+    write_record(folder, config, {"epoch": [1.0]}, val=empty, test=empty)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Two runs, a test set of three images, and a lookup of five rows that asks nothing of image 3.
+
+    Of image 1 a brow is asked, so it is of the first label source; of image 2 eyes and nose, of the second.
+    """
+    folder = tmp_path_factory.mktemp("kaggle")
+    make_run(folder / "plain")
+    make_run(folder / "shifted", shift=-30)
+    make_run(folder / "small", image_size=[48, 48])
+    make_run(folder / "many", schema="ibug68")
+    make_run(folder / "nan", factor=float("nan"))
+    rows = [f"{i},{' '.join([str(gray)] * 9216)}" for i, gray in GRAYS.items()]
+    (folder / "test.csv").write_text("\n".join(["ImageId,Image", *rows]) + "\n")
+    asked = [(11, 2, "nose_tip_y"), (4, 1, "left_eyebrow_inner_end_x"), (5, 1, "left_eye_center_x"),
+             (6, 2, "left_eye_center_x"), (7, 1, "mouth_center_bottom_lip_y")]  # fmt: skip
+    lines = ["RowId,ImageId,FeatureName,Location", *(f"{r},{i},{name}," for r, i, name in asked)]
+    (folder / "IdLookupTable.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def submit(place, output, *options, runs=("plain",)):
+    named = ["--run", *(str(place / run) for run in runs)]
+    files = ["--test", str(place / "test.csv"), "--lookup", str(place / "IdLookupTable.csv"), "--output", str(output)]
+    return submission.main([*named, *files, *options])
+
+
+def lines(path):
+    return path.read_text().splitlines()
+
+
+def test_rows_in_the_order_of_the_lookup_clipped_to_the_image(place, tmp_path, capsys):
+    assert submit(place, tmp_path / "new/submission.csv") == 0
+    assert lines(tmp_path / "new/submission.csv") == [
+        "RowId,Location",
+        "11,95.0000",  # nose_tip_y is coordinate 21 of 30: 100 + 21, beyond the last pixel's centre
+        "4,32.0000",  # left_eyebrow_inner_end_x is coordinate 12: 20 + 12
+        "5,20.0000",  # coordinate 0: 20
+        "6,95.0000",  # 100
+        "7,49.0000",  # mouth_center_bottom_lip_y is coordinate 29: 20 + 29
+    ]
+    said = capsys.readouterr().out
+    assert "5 rows for 2 images, 1 of label source 1 and 1 of label source 2" in said
+    assert "2 location(s) clipped" in said
+    assert "1 test image(s) that the lookup asks nothing of" in said
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["submission.csv"]
+
+
+def test_several_runs_give_their_mean(place, tmp_path):
+    assert submit(place, tmp_path / "s.csv", runs=("plain", "shifted")) == 0
+    # 15 less than above, clipped after the mean: 121 - 15 and 100 - 15
+    assert lines(tmp_path / "s.csv")[1:] == ["11,95.0000", "4,17.0000", "5,5.0000", "6,85.0000", "7,34.0000"]
+
+
+def test_runs_of_the_second_source_predict_its_images_alone(place, tmp_path):
+    assert submit(place, tmp_path / "s.csv", "--second-source-run", str(place / "shifted")) == 0
+    # image 2 alone is 30 less: 121 - 30 and 100 - 30
+    assert lines(tmp_path / "s.csv")[1:] == ["11,91.0000", "4,32.0000", "5,20.0000", "6,70.0000", "7,49.0000"]
+    assert submit(place, tmp_path / "t.csv", runs=("shifted",)) == 0
+    assert lines(tmp_path / "t.csv")[3] == "5,0.0000"  # 20 - 30 lies left of the image
+
+
+def test_label_sources():
+    asked = np.zeros((4, 15), bool)
+    asked[0] = True
+    asked[1, [0, 1, 10, 14]] = True  # eye centres, nose tip, bottom lip: all that the second source labels
+    asked[2, [0, 3]] = True  # an outer eye corner beside an eye centre
+    assert submission.label_sources(asked).tolist() == [1, 2, 1, 0]
+
+
+def test_clip_to_width_and_height():
+    # x of an image 60 wide and 40 high ends at 59, y at 39
+    clipped = submission.clip(np.array([70.0, 70.0, -0.1, 38.5]), np.array([0, 1, 2, 3]), (40, 60))
+    assert clipped.tolist() == [59, 39, 0, 38.5]
+
+
+@pytest.mark.parametrize(
+    ("runs", "found"),
+    [
+        (("small",), "was trained for image size [48, 48], the test set has [96, 96]"),
+        (("plain", "many"), "was trained for keypoints ibug68, the test set has kaggle15"),
+        (("nan",), "predicts values that are no numbers"),
+        (("nowhere",), "is not a finished run: config.json is missing"),
+    ],
+)
+def test_a_run_that_does_not_fit(place, tmp_path, capsys, runs, found):
+    old = tmp_path / "submission.csv"
+    old.write_text("old")
+    assert submit(place, old, runs=runs) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(said) == 1
+    assert found in said[0]
+    assert old.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_light_record_has_no_network(place, tmp_path, capsys):
+    make_run(tmp_path / "light")
+    (tmp_path / "light/model.keras").unlink()
+    files = ["--test", str(place), "--lookup", str(place), "--output", str(tmp_path / "s.csv")]
+    assert submission.main(["--run", str(tmp_path / "light"), *files]) == 2
+    assert "model.keras does not exist" in capsys.readouterr().err
+
+
+def test_an_image_that_the_test_set_lacks(place, tmp_path, capsys):
+    (tmp_path / "lookup.csv").write_text("RowId,ImageId,FeatureName\n1,1,nose_tip_x\n2,9,nose_tip_x\n3,8,nose_tip_x\n")
+    assert submit(place, tmp_path / "s.csv", "--lookup", str(tmp_path / "lookup.csv")) == 2
+    assert "asks for 2 image(s) that the test set lacks, such as 8" in capsys.readouterr().err
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_inputs_are_not_overwritten(place, capsys):
+    before = (place / "IdLookupTable.csv").read_text()
+    assert submit(place, place / "IdLookupTable.csv") == 2
+    assert submit(place, place) == 2
+    said = capsys.readouterr().err
+    assert "is an input; name a file of its own" in said
+    assert "is a folder; name a file of its own" in said
+    assert (place / "IdLookupTable.csv").read_text() == before
