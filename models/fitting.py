@@ -23,7 +23,7 @@ class Fitted:
     """A trained float32 network and how it came about.
 
     history: column name -> a value per epoch. best_epoch: 1-based, the one whose weights were kept. seconds, and
-    cpu_seconds over all cores: of the training alone.
+    cpu_seconds over all cores: of the training alone. parts: of a network merged of several, what to know of each.
     """
 
     network: object
@@ -31,6 +31,7 @@ class Fitted:
     best_epoch: int
     seconds: float
     cpu_seconds: float
+    parts: dict[str, dict] | None = None
 
 
 def fit(

@@ -1,12 +1,13 @@
 """Train one network on one prepared data set and write its run folder.
 
-Every `python -m models.<name>` is `main("<name>")` of this module.
+Every `python -m models.<name>` is `main("<name>")` of this module; `models.specialist` shares all but how to fit.
 """
 
 import argparse
 import csv
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +19,25 @@ from models.backend import import_keras
 from models.fitting import PREDICT_BATCH, Fitted, fit
 from models.precision import PRECISIONS, resolve
 from models.provenance import commit, provenance
-from models.recipe import RECIPES, Recipe, get_recipe
+from models.recipe import LOSSES, RECIPES, Recipe, get_recipe
 from models.registry import Network, folder_name, get_network, get_options
 from models.runs import RECORD_FILES, Predictions, Run, publish, read_run, write_record
 
 
 def main(model: str, argv: list[str] | None = None) -> int:
-    args = parse_arguments(model, argv)
+    return make_run(f"models.{model}", model, parse_arguments(f"models.{model}", model, argv))
+
+
+def make_run(module: str, model: str, args: argparse.Namespace, load: Callable = load, fit: Callable = fit) -> int:
+    """Train, or find the run finished, as the command line of `module` asks; returns the exit code.
+
+    load, fit: like `data_prep.prepared.load` and `models.fitting.fit`.
+    """
     try:
         network = get_network(model, **{option: getattr(args, option) for option in get_options(model)})
         data = load(args.data)
         recipe = get_recipe(args.recipe).with_changes(
-            epochs=args.epochs, batch_size=args.batch_size, learning_rate=args.learning_rate
+            epochs=args.epochs, batch_size=args.batch_size, learning_rate=args.learning_rate, loss=args.loss
         )
         output = args.output or default_folder(data, network.name, recipe, args.seed)
         if all((output / name).is_file() for name in RECORD_FILES) and not args.overwrite:
@@ -37,25 +45,28 @@ def main(model: str, argv: list[str] | None = None) -> int:
             print(f"{output} is a finished run (--overwrite trains it again)")
             return 0
         with publish(output) as folder:
-            train(network, data, recipe, args.seed, args.precision, folder, output.name, args.command, args.tensorboard)
+            train(network, data, recipe, args.seed, args.precision, folder, output.name, args.command,
+                  args.tensorboard, fit)  # fmt: skip
         config = read_run(output).config
         print(
             f"{output}: {config['epochs']} epochs in {config['train_seconds']:.0f} s, kept epoch {config['best_epoch']}"
         )
     except (DataError, OSError) as error:
-        print(f"models.{model}: error: {error}", file=sys.stderr)
+        print(f"{module}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"models.{model}: stopped; nothing was written", file=sys.stderr)
+        print(f"{module}: stopped; nothing was written", file=sys.stderr)
         return 130
     return 0
 
 
-def parse_arguments(model: str, argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog=f"python -m models.{model}",
-        description=f"Train the network {model} on a prepared data set and write its run folder.",
-    )
+def parse_arguments(module: str, model: str, argv: list[str] | None, **parser_settings) -> argparse.Namespace:
+    """The options of `python -m <module>`, which trains `model`. parser_settings: in place of argparse's usual ones."""
+    settings = {
+        "prog": f"python -m {module}",
+        "description": f"Train the network {model} on a prepared data set and write its run folder.",
+    }
+    parser = argparse.ArgumentParser(**(settings | parser_settings))
     parser.add_argument("--data", type=Path, default=Path("data/prepared/synthetic"), help="default: %(default)s")
     for option, settings in get_options(model).items():
         parser.add_argument(f"--{option}", **settings)
@@ -63,6 +74,7 @@ def parse_arguments(model: str, argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
     parser.add_argument("--batch-size", type=int, help="default: the recipe's")
     parser.add_argument("--learning-rate", type=float, help="default: the recipe's")
+    parser.add_argument("--loss", choices=LOSSES, help="default: the recipe's")
     parser.add_argument("--seed", type=int, default=0, help="of initial weights, order and dropout (default: 0)")
     parser.add_argument("--output", type=Path, help="default: runs/<data>/<model>-<recipe>-<treatment>-s<seed>")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto",
@@ -72,7 +84,7 @@ def parse_arguments(model: str, argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.seed < 0:
         parser.error("--seed must be 0 or more")
-    args.command = shlex.join(["python", "-m", f"models.{model}", *(sys.argv[1:] if argv is None else argv)])
+    args.command = shlex.join(["python", "-m", module, *(sys.argv[1:] if argv is None else argv)])
     return args
 
 
@@ -118,9 +130,12 @@ def split_of(data: Prepared) -> dict:
 
 def train(
     model: Network, data: Prepared, recipe: Recipe, seed: int, precision: str, folder: Path, run: str, command: str,
-    tensorboard: bool = False,
+    tensorboard: bool = False, fit: Callable = fit,
 ) -> None:  # fmt: skip
-    """Train, and write the files of the run named `run` into `folder`, which exists and is empty."""
+    """Train, and write the files of the run named `run` into `folder`, which exists and is empty.
+
+    fit: like `models.fitting.fit`.
+    """
     face = np.array(data.manifest["mean_face"])
     if np.isnan(face).any():
         raise DataError(f"{data.folder}: a keypoint has no label in any training row")
@@ -141,6 +156,7 @@ def train(
         "parameters": fitted.network.count_params(),
         "train_faces": len(data.train),
         **times(fitted),
+        **({"parts": fitted.parts} if fitted.parts else {}),
         **made_by,
     }
     write_run(folder, fitted.network, config, fitted.history, data)
