@@ -2,6 +2,7 @@
 
     python -m data_prep                                                    # embedded faces
     python -m data_prep --source kaggle --input training.zip               # the Kaggle set
+    python -m data_prep --source youtube68 --download --size 224           # 68 points, 224x224 pixels
 
 Writes arrays and a manifest to data/prepared/NAME and the data analysis to results/NAME/data.
 """
@@ -9,6 +10,7 @@ Writes arrays and a manifest to data/prepared/NAME and the data analysis to resu
 import argparse
 import datetime
 import platform
+import re
 import shlex
 import sys
 from importlib.metadata import version
@@ -18,17 +20,18 @@ import numpy as np
 
 from data_prep import missing, relatives
 from data_prep.checks import check_prepared, check_raw
-from data_prep.download import BY_HAND, download_kaggle
+from data_prep.download import BY_HAND, download_kaggle, download_youtube68
 from data_prep.faceset import DataError, FaceSet
 from data_prep.grouping import METHODS, find_groups
 from data_prep.label_noise import noise_floor
 from data_prep.prepared import Split, refuse_foreign, write
 from data_prep.schema import IBUG68, KAGGLE15
 from data_prep.sources import Source, known
-from data_prep.split import split_by_group
+from data_prep.split import split_as_published, split_by_group
 
 RAW = Path("data/raw")
 SOURCES = ("synthetic", "kaggle", "youtube68", "pts")
+SIZES = (32, 512)  # least and most pixels a side; 3,802 faces of 512x512 are 1 GB
 SYNTHETIC_FACES = 7049  # as many as the Kaggle training set has
 
 
@@ -70,6 +73,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         default=SYNTHETIC_FACES,
         help="faces to sample (synthetic only; default: %(default)s)",
     )
+    parser.add_argument("--size", type=int, default=96, help="pixels a side (youtube68, pts only; default: 96)")
+    parser.add_argument(
+        "--split",
+        choices=("person", "published"),
+        default="person",
+        help="person: no person, or group of relatives, is in two splits (default); published: youtube68's own test "
+        "folder, all of whose persons are also in training",
+    )
+    parser.add_argument("--download", action="store_true", help="fetch youtube68 (Udacity's zip) into data/raw/")
+    parser.add_argument("--sha256", metavar="HEX", help="what the downloaded file must have")
     parser.add_argument("--seed", type=int, default=0, help="of the split and of sampled faces (default: 0)")
     parser.add_argument(
         "--skip-bad-rows",
@@ -83,6 +96,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--seed must be 0 or more and --count at least 10")
     if args.source == "synthetic" and args.input is not None:
         parser.error("--source synthetic reads no --input")
+    if not SIZES[0] <= args.size <= SIZES[1]:
+        parser.error(f"--size {args.size}; accepted: {SIZES[0]} to {SIZES[1]}")
+    if args.download and (args.source != "youtube68" or args.input is not None):
+        parser.error("--download is for --source youtube68 without --input")
+    if args.sha256 is not None and not (args.download and re.fullmatch("[0-9a-fA-F]{64}", args.sha256)):
+        parser.error("--sha256 takes 64 hexadecimal digits and goes with --download")
     args.command = shlex.join(["python", "-m", "data_prep", *(sys.argv[1:] if argv is None else argv)])
     return args
 
@@ -91,7 +110,11 @@ def prepare(args: argparse.Namespace) -> None:
     kind, path = choose_source(args)
     if kind == "kaggle" and args.schema == "68":
         raise DataError("the Kaggle set has 15 points; --schema 68 needs --source youtube68, pts or synthetic")
-    output = args.output or Path("data/prepared") / (kind if args.missing == "ffill" else f"{kind}-{args.missing}")
+    if kind in ("kaggle", "synthetic") and args.size != 96:
+        raise DataError(f"faces of {kind} are 96x96 pixels; --size {args.size} needs --source youtube68 or pts")
+    if kind != "youtube68" and args.split == "published":
+        raise DataError(f"{kind} has no published split; --split published needs --source youtube68")
+    output = args.output or Path("data/prepared") / default_name(kind, args)
     refuse_foreign(output)  # before minutes are spent
     source = read_source(kind, path, args)
     faces = source.faces
@@ -100,12 +123,12 @@ def prepare(args: argparse.Namespace) -> None:
     for problem in source.skipped:
         print(f"left out: {problem}", file=sys.stderr)
 
-    rows = split_by_group(groups, faces.sources, args.seed)
+    rows = choose_rows(args, faces, groups)
     splits = fill_splits(faces, groups, rows, args.missing)
-    checks += check_prepared(splits, len(faces), args.missing)
+    checks += check_prepared(splits, len(faces), args.missing, len(rows["test"]) if args.split == "published" else 0)
 
     for check in checks:
-        if check.stage == "prepared" and check.passed is False:
+        if check.stage == "prepared" and check.passed is False and not check.may_fail:
             raise DataError(f"check failed: {check.name}: found {check.found}, expected {check.expected}")
 
     # data/prepared/kaggle-none and data/prepared/kaggle are one data set under two treatments: same name
@@ -117,6 +140,9 @@ def prepare(args: argparse.Namespace) -> None:
         "largest": int(np.bincount(groups).max()),
         "similarity": relatives.SIMILARITY if method == "relatives" else None,
     }
+    if args.split == "published":
+        manifest["grouping"] |= {"split": "published", "shared_groups": shared_groups(splits)}
+        print(shared_in_words(splits), file=sys.stderr)
     if floor := noise_floor(faces):
         manifest["noise_floor"] = {**floor, "simulated": kind == "synthetic" or known.simulated(source.sha256)}
     manifest["mean_face"] = missing.mean_face(faces.keypoints[rows["train"]]).round(4).tolist()
@@ -135,13 +161,53 @@ def prepare(args: argparse.Namespace) -> None:
         print(f"{results}: data analysis")
 
 
+def default_name(kind: str, args: argparse.Namespace) -> str:
+    """Of the output folder: the source, and what of it is not as usual: `youtube68-224-published-none`."""
+    unusual = {
+        str(args.size): args.size != 96,
+        args.split: args.split != "person",
+        args.missing: args.missing != "ffill",
+    }
+    return "-".join([kind, *(word for word, is_unusual in unusual.items() if is_unusual)])
+
+
+def choose_rows(args: argparse.Namespace, faces: FaceSet, groups: np.ndarray) -> dict[str, np.ndarray]:
+    """Row positions of each split."""
+    if args.split == "person":
+        return split_by_group(groups, faces.sources, args.seed)
+    from data_prep.sources.youtube_faces import in_published_test
+
+    in_test = in_published_test(faces.ids)
+    if in_test.all() or not in_test.any():
+        raise DataError("no usable face in training/ or in test/: nothing is left of the published split")
+    return split_as_published(in_test, groups, faces.sources, args.seed)
+
+
+def shared_groups(splits: dict[str, Split]) -> dict[str, int]:
+    """How many groups of the test faces are also in training, and in validation."""
+    return {name: len(np.intersect1d(splits[name].groups, splits["test"].groups)) for name in ("train", "val")}
+
+
+def shared_in_words(splits: dict[str, Split]) -> str:
+    tested = np.unique(splits["test"].groups)
+    seen = np.isin(tested, np.concatenate([splits["train"].groups, splits["val"].groups])).sum()
+    shared = shared_groups(splits)
+    return (
+        f"warning: the published split shares persons: {seen} of the {len(tested)} in test are also in training "
+        f"({shared['train']}) or validation ({shared['val']}), so its score measures memory of people too"
+    )
+
+
 def choose_source(args: argparse.Namespace) -> tuple[str, Path | None]:
     """Which source, and the path to read (None: embedded faces)."""
     if args.source == "synthetic":
         return "synthetic", None
     if args.source in ("youtube68", "pts"):
+        if args.download:
+            return args.source, download_youtube68(RAW, args.sha256)
         if args.input is None:
-            raise DataError(f"--source {args.source} needs --input PATH")
+            download = " or --download" if args.source == "youtube68" else ""
+            raise DataError(f"--source {args.source} needs --input PATH{download}")
         return args.source, args.input
     if args.input is not None:
         return "kaggle", args.input
@@ -171,10 +237,10 @@ def read_source(kind: str, path: Path | None, args: argparse.Namespace) -> Sourc
     if kind == "youtube68":
         from data_prep.sources import youtube_faces
 
-        return youtube_faces.read(path, schema=schema, skip_bad_rows=args.skip_bad_rows)
+        return youtube_faces.read(path, schema=schema, size=args.size, skip_bad_rows=args.skip_bad_rows)
     from data_prep.sources import pts_folder
 
-    return pts_folder.read(path, schema=schema, skip_bad_rows=args.skip_bad_rows)
+    return pts_folder.read(path, schema=schema, size=args.size, skip_bad_rows=args.skip_bad_rows)
 
 
 def fill_splits(faces: FaceSet, groups: np.ndarray, rows: dict[str, np.ndarray], treatment: str) -> dict[str, Split]:

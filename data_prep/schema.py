@@ -87,6 +87,9 @@ KAGGLE15 = Schema(
     right_eye=("right_eye_center",),
 )
 
+# The only points that Kaggle's second label source has, in the schema's order.
+SECOND_SOURCE_POINTS = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
+
 # The iBUG 68-point mark-up (Sagonas et al., "300 Faces in-the-Wild Challenge", 2013), 0-based, drawn from
 # the subject's right to left. Numbers count away from the face's midline for brows, and along the contour
 # for eyes and lips, such that mirror images carry the same number.

@@ -1,4 +1,4 @@
-"""Split 80/10/10 into train, validation and test, whole groups at a time."""
+"""Split 80/10/10 into train, validation and test, whole groups at a time; or as a data set was published."""
 
 import numpy as np
 
@@ -40,6 +40,20 @@ def split_by_group(groups: np.ndarray, sources: np.ndarray, seed: int) -> dict[s
         if room.sum() == wanted:
             raise DataError(f"{len(groups)} faces in {len(names)} groups are too few to split 80/10/10")
     return {split: np.flatnonzero(assigned[group_of_row] == split) for split in SPLITS}
+
+
+def split_as_published(
+    in_test: np.ndarray, groups: np.ndarray, sources: np.ndarray, seed: int
+) -> dict[str, np.ndarray]:
+    """Row positions of each split, in file order, with the published test faces as test set.
+
+    in_test: bool [N]; groups, sources: int [N]. Validation is a tenth of the other faces in whole groups, so it is
+    honest towards training. The test faces are not: their groups may be in all three. Raises as `split_by_group`.
+    """
+    rest = np.flatnonzero(~in_test)
+    rows = {name: rest[part] for name, part in split_by_group(groups[rest], sources[rest], seed).items()}
+    train = np.sort(np.concatenate([rows["train"], rows["test"]]))
+    return {"train": train, "val": rows["val"], "test": np.flatnonzero(in_test)}
 
 
 def _shares(total: int, weights: np.ndarray) -> np.ndarray:

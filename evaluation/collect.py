@@ -9,7 +9,7 @@ import numpy as np
 
 from data_prep.faceset import DataError
 from data_prep.schema import SCHEMAS
-from models.runs import RECORD_FILES, Predictions, Run, read_run
+from models.runs import PREDICTED_STEPS, RECORD_FILES, Predictions, Run, read_run
 
 # What evaluation cannot do without; everything else in config.json may be absent and leaves a blank cell.
 REQUIRED = ("run", "data", "model", "recipe", "treatment", "seed", "image_size", "schema", "mean_face")
@@ -119,16 +119,20 @@ def difference(first: Run, second: Run) -> str | None:
     if not np.array_equal(a.observed, b.observed):
         return "other labelled points on the test faces"
     gap = np.abs(a.truth - b.truth)[a.observed]
-    # A record holds predictions and errors as float16, so truths agree only as far as those resolve them.
+    # A record holds predictions and errors rounded, so truths agree only as far as that resolves them.
     if (gap > _resolution(a) + _resolution(b)).any():
         return f"other labels on the test faces (up to {gap.max():.2f} px apart)"
     return None
 
 
 def _resolution(predictions: Predictions) -> np.ndarray:
-    """float32 [M, 2] for M labelled points: a float16 step of the prediction plus one of the error, in px."""
+    """float32 [M, 2] for M labelled points: a step of the prediction plus one of the error, in px.
+
+    Float16 steps at least: those of an older record, and finer than any of a record of today.
+    """
     labelled = (array[predictions.observed] for array in (predictions.predicted, predictions.error))
-    return sum(np.spacing(np.abs(array).astype(np.float16)).astype(np.float32) for array in labelled)
+    spacing = sum(np.spacing(np.abs(array).astype(np.float16)).astype(np.float32) for array in labelled)
+    return spacing + (PREDICTED_STEPS + 1) * predictions.step
 
 
 def _looks_like_a_run(folder: Path) -> bool:

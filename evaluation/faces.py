@@ -70,12 +70,17 @@ def sample_faces(run: Entry, images: np.ndarray) -> Figure:
             line[0].text(-0.06, 0.5, name, fontweight="bold", **place)
         title = f"{run.label}, seed {run.config['seed']}: mean distance from the truth (px at 96x96)"
         figure.suptitle(title, fontsize=10)
-        key = [Line2D([], [], ls="", marker="o", color=GREEN, ms=5, mfc="none", mew=1.2)]
-        key.append(Line2D([], [], ls="", marker="x", color=MAGENTA, ms=5, mew=1.5))
-        key.append(Line2D([], [], ls="", marker="x", color=MAGENTA, ms=3.5, mew=0.8, alpha=0.6))
-        names = ["truth (where labelled)", "prediction", "prediction of an unlabelled point"]
-        figure.legend(key, names, loc="outside lower center", ncols=3)
+        key(figure)
     return figure
+
+
+def key(figure: Figure) -> None:
+    """The legend of the marks that `draw_face` makes, below the figure."""
+    marks = [Line2D([], [], ls="", marker="o", color=GREEN, ms=5, mfc="none", mew=1.2)]
+    marks.append(Line2D([], [], ls="", marker="x", color=MAGENTA, ms=5, mew=1.5))
+    marks.append(Line2D([], [], ls="", marker="x", color=MAGENTA, ms=3.5, mew=0.8, alpha=0.6))
+    names = ["truth (where labelled)", "prediction", "prediction of an unlabelled point"]
+    figure.legend(marks, names, loc="outside lower center", ncols=3)
 
 
 def draw_face(ax: Axes, image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> None:

@@ -56,6 +56,26 @@ def rmse_px(errors: np.ndarray) -> float:
     return float(np.sqrt(_mean(_labelled(errors) ** 2)))
 
 
+def smooth_l1_224(errors: np.ndarray) -> float:
+    """Smooth L1 on the targets of the 68-point projects, (p - 100) / 50 at 224x224; no unit.
+
+    errors: float [..., 2] in pixels at 96x96. With e = error * 224 / 96 / 50 a coordinate counts e^2 / 2 below 1 and
+    |e| - 1 / 2 from there, averaged over all labelled coordinates. Source: Girshick 2015, Fast R-CNN (ICCV); PyTorch's
+    `SmoothL1Loss` with its default beta of 1, which those projects use.
+    """
+    return _mean(_smooth_l1(in_targets_224(_labelled(errors))))
+
+
+def mse_224(errors: np.ndarray) -> float:
+    """Mean squared error on the same targets, over all labelled coordinates; no unit. errors: as there."""
+    return _mean(in_targets_224(_labelled(errors)) ** 2)
+
+
+def in_targets_224(errors: np.ndarray | float) -> np.ndarray | float:
+    """Errors in pixels at 96x96 -> errors of the targets (p - 100) / 50 at 224x224."""
+    return errors * (224 / REFERENCE_SIZE / 50)
+
+
 def distances_px(errors: np.ndarray) -> np.ndarray:
     """Euclidean distance of each point, float64 [...] for errors [..., 2]; NaN where unlabelled."""
     return np.sqrt((errors.astype(np.float64) ** 2).sum(axis=-1))
@@ -182,6 +202,11 @@ def bias_and_spread_px(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _counting(face_nme: np.ndarray) -> np.ndarray:
     """float64 [M]: without the faces that do not count."""
     return face_nme[~np.isnan(face_nme)].astype(np.float64)
+
+
+def _smooth_l1(errors: np.ndarray) -> np.ndarray:
+    size = np.abs(errors)
+    return np.where(size < 1, size**2 / 2, size - 0.5)
 
 
 def _labelled(errors: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from evaluation import entries as entry_forms
-from evaluation import faces, interval_plots, plots, summary, tables, worst
+from evaluation import faces, hyperparameters, interval_plots, plots, summary, tables, worst
 from evaluation.entries import Entry
 from models.runs import Run, copy_record
 
@@ -17,7 +17,7 @@ PREPARED = Path("data/prepared")
 DPI = 120
 # Files that only some runs, or only the images, give; without them an older one would be of other runs.
 FROM_IMAGES = ("sample_faces_*.png", "worst_faces_*.png", "faces/sample_faces_*.png", "faces/worst_faces_*.png")
-FROM_RUNS = ("by_source.csv", "comparisons.csv", "worst.csv", "worst_points_*.png")
+FROM_RUNS = ("by_source.csv", "comparisons.csv", "worst.csv", "worst_points_*.png", "hyperparameters.csv")
 
 
 def write_results(output: Path, runs: list[Run]) -> None:
@@ -38,6 +38,7 @@ def write_results(output: Path, runs: list[Run]) -> None:
         "per_keypoint.csv": tables.per_keypoint(entries),
         "by_source.csv": tables.by_source(entries),
         "worst.csv": worst.worst_rows(main),
+        "hyperparameters.csv": hyperparameters.rows(entries),
     }
     texts = {name: table for name, table in texts.items() if table}
     figures = {

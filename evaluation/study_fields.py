@@ -1,5 +1,6 @@
 """Check the fields of a study file. A check takes a value and returns it, or raises DataError with what it accepts."""
 
+import math
 from collections.abc import Callable, Collection
 
 from data_prep.faceset import DataError
@@ -46,6 +47,12 @@ def seed(value: object) -> int:
     if type(value) is not int or value < 0:
         raise DataError(f"holds {value!r}; whole numbers from 0 are accepted")
     return value
+
+
+def rate(value: object) -> float:
+    if type(value) not in (int, float) or not 0 < value < math.inf:
+        raise DataError(f"is {value!r}; a number above 0 is accepted")
+    return float(value)
 
 
 def table(value: object) -> dict:

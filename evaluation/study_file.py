@@ -17,8 +17,9 @@ from pathlib import Path
 from data_prep import __main__ as data_prep
 from data_prep.faceset import DataError
 from data_prep.missing import TREATMENTS
-from evaluation.study_fields import checked, count, list_of, one_of, seed, table, text
-from models.recipe import RECIPES, Recipe
+from evaluation.study_fields import checked, count, list_of, one_of, rate, seed, table, text
+from models import specialist
+from models.recipe import LOSSES, RECIPES, Recipe
 from models.registry import NAMES, folder_name, get_network
 from models.runs import Run
 
@@ -49,17 +50,35 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Training:
-    """A run trained on the data set. A baseline has no recipe and no seed; `epochs` replaces the recipe's."""
+    """A run trained on the data set. A baseline has no recipe and no seed.
+
+    epochs, learning_rate, loss: in place of the recipe's.
+    treatment: that the data are prepared with. specialist: whether `models.specialist` trains it, which makes another
+    treatment of it.
+    """
 
     model: str
     treatment: str
     recipe_name: str | None = None
     seed: int | None = None
     epochs: int | None = None
+    specialist: bool = False
+    learning_rate: float | None = None
+    loss: str | None = None
+
+    @property
+    def changes(self) -> dict:
+        """Of the recipe, by field."""
+        return {"epochs": self.epochs, "learning_rate": self.learning_rate, "loss": self.loss}
+
+    @property
+    def own_treatment(self) -> str:
+        """What its folder and its config.json name."""
+        return specialist.TREATMENT if self.specialist else self.treatment
 
     @property
     def recipe(self) -> Recipe | None:
-        return RECIPES[self.recipe_name].with_changes(epochs=self.epochs) if self.recipe_name else None
+        return RECIPES[self.recipe_name].with_changes(**self.changes) if self.recipe_name else None
 
     @property
     def network(self) -> str:
@@ -71,14 +90,16 @@ class Training:
         """What `models.trainer.default_folder` calls its folder."""
         if self.recipe is None:
             return f"{self.model}-{self.treatment}"
-        return f"{folder_name(self.network)}-{self.recipe.name}-{self.treatment}-s{self.seed}"
+        return f"{folder_name(self.network)}-{self.recipe.name}-{self.own_treatment}-s{self.seed}"
 
     @property
     def words(self) -> tuple[str, ...]:
         """Behind `python -m`, all but the data."""
-        given = {"--recipe": self.recipe_name, "--epochs": self.epochs, "--seed": self.seed}
+        changes = {f"--{field.replace('_', '-')}": value for field, value in self.changes.items()}
+        given = {"--recipe": self.recipe_name, **changes, "--seed": self.seed}
         options = [(option, str(value)) for option, value in given.items() if value is not None]
-        return (f"models.{self.model}", *(word for pair in options for word in pair))
+        module = ("models.specialist", "--model", self.model) if self.specialist else (f"models.{self.model}",)
+        return (*module, *(word for pair in options for word in pair))
 
 
 @dataclass(frozen=True)
@@ -197,13 +218,17 @@ def _data_set(name: str, fields: object) -> DataSet:
 
 def _trainings(where: str, fields: dict, seeds: dict[str, tuple[int, ...] | None]) -> list[Training]:
     """Every model with every recipe, treatment and seed of the block."""
-    grid = {"models": NAMES, "recipes": RECIPES, "treatments": TREATMENTS}
+    grid = {"models": NAMES, "recipes": RECIPES, "treatments": (*TREATMENTS, specialist.TREATMENT)}
     required = {name: list_of(one_of(names)) for name, names in grid.items()}
-    block = checked(where, fields, required, {"seeds": list_of(seed), "epochs": count})
+    kinds = {"epochs": count, "learning_rate": rate, "loss": one_of(LOSSES)}
+    block = checked(where, fields, required, {"seeds": list_of(seed), **kinds})
+    changes = {field: block[field] for field in kinds}
     if without := [recipe for recipe in block["recipes"] if not (block["seeds"] or seeds[recipe])]:
         raise DataError(f"{where}: recipe {without[0]} has no seeds, neither here nor in [seeds]")
     return [
-        Training(model, treatment, recipe, number, block["epochs"])
+        Training(model, treatment, recipe, number, **changes)
+        if treatment != specialist.TREATMENT
+        else Training(model, "none", recipe, number, specialist=True, **changes)
         for recipe in block["recipes"]
         for treatment in block["treatments"]
         for number in block["seeds"] or seeds[recipe]

@@ -218,6 +218,8 @@ def _with_state(
 def training_warning(folder: Path, run: Training, data: Prepared) -> str:
     """What the run's own command warns of at a finished run. Raises DataError where it is not the one asked for."""
     said = StringIO()
+    # Its data as it was trained on them: an applied network's are others, and the specialist's treatment is its own.
+    data = replace(data, manifest={**data.manifest, "treatment": run.own_treatment})
     with redirect_stderr(said):
         if run.recipe is None:
             pixel_baselines.check_same(folder, run.model, data)
@@ -230,6 +232,4 @@ def _application_warning(folder: Path, run: Application, data: Prepared) -> str:
     found = read_run(folder).config.get("trained_on")
     if found != run.trained_on.name:
         raise DataError(f"{folder} is a finished run trained on {found}, not {run.trained_on.name}")
-    # Its record is the network's, so the treatment in it is that of the network's training.
-    as_trained = replace(data, manifest={**data.manifest, "treatment": run.network.treatment})
-    return training_warning(folder, run.network, as_trained)
+    return training_warning(folder, run.network, data)

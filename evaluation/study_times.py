@@ -22,16 +22,19 @@ class Times:
 
         From finished runs of the same model and recipe: their time per training face times the faces; while the data
         is not prepared, their mean time, if possible on data of this name. Else faces x epochs / images/s.
+        The specialist learns complete faces twice, once by each of its networks.
         """
         recipe = (run.network, run.recipe.name if run.recipe else None)
         alike = [config for config in self.finished if _recipe_of(config) == recipe]
         if prepared is None:
+            alike = [config for config in alike if ("parts" in config) == run.specialist]
             close = [config for config in alike if config.get("data") == data] or alike
             return sum(config["train_seconds"] for config in close) / len(close) if close else None
         faces = len(prepared.train)
+        if run.specialist:
+            faces += prepared.manifest["complete_faces"]["train"]
         if alike:
-            seconds, seen = (sum(config[key] for config in alike) for key in ("train_seconds", "train_faces"))
-            return seconds / seen * faces
+            return sum(config["train_seconds"] for config in alike) / sum(map(_faces_of, alike)) * faces
         if run.recipe and run.model in self.speeds:
             return run.recipe.epochs * faces / self.speeds[run.model]
         return None
@@ -42,13 +45,18 @@ def _recipe_of(config: dict) -> tuple[str, str | None]:
     return config.get("model"), None if config.get("seed") is None else config["recipe"]["name"]
 
 
+def _faces_of(config: dict) -> int:
+    """Faces that an epoch of a finished run showed to its network, or to each of the specialist's two."""
+    return sum(part["train_faces"] for part in config.get("parts", {"all": config}).values())
+
+
 def _read(path: Path) -> dict:
     """A finished training's config; empty where it is none, for an estimate needs no complaint."""
     try:
         config = json.loads(path.read_text())
-        usable = config["train_seconds"] > 0 and config["train_faces"] > 0 and "trained_with" not in config
+        usable = config["train_seconds"] > 0 and _faces_of(config) > 0 and "trained_with" not in config
         return config if usable and _recipe_of(config) else {}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep.faceset import DataError, FaceSet
-from data_prep.schema import KAGGLE15
-from data_prep.sources.kaggle import SECOND_SOURCE_POINTS, read_test
+from data_prep.schema import KAGGLE15, SECOND_SOURCE_POINTS
+from data_prep.sources.kaggle import read_test
 from data_prep.sources.kaggle_lookup import Lookup, read_lookup
 from models.apply import load_network
 from models.fitting import PREDICT_BATCH

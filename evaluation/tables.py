@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from data_prep.schema import IBUG68
 from evaluation import metrics
 from evaluation.entries import Entry, Scored
 from evaluation.flags import flags
@@ -37,6 +38,7 @@ def performance(entries: list[Entry], noise_floor: dict | None = None) -> list[R
             "flag": flagged.get(entry.name),
             **_scores(entry.test.errors, WITHIN),
             **_face_scores(entry.test.errors, entry.eye_distance),
+            "smooth_l1_224": metrics.smooth_l1_224(entry.test.errors) if entry.schema == IBUG68 else None,
             **_filled_scores(entry.test),
             "val_rmse_px": metrics.rmse_px(entry.val.errors),
             **_training(entry),

@@ -5,7 +5,7 @@ A run folder `runs/<data>/<run>/` holds the files of a record plus heavy ones (`
 
     config.json      everything that shaped the run
     history.csv      a row per epoch
-    predictions.npz  predictions on validation and test faces with their errors
+    predictions.npz  predictions on validation and test faces with their errors, rounded (models/packing.py)
 
 so every table can be made again without training, without the data and without the model. This module needs
 neither TensorFlow nor Keras.
@@ -26,9 +26,16 @@ import numpy as np
 
 from data_prep.faceset import DataError
 from data_prep.schema import SCHEMAS, Schema
+from models.packing import pack, unpack
 
 RECORD_FILES = ("config.json", "history.csv", "predictions.npz")
 HEAVY_FILES = ("model.keras", "summary.txt", "loss.png", "predictions_test.csv", "tensorboard")
+# A record is meant to be committed, so it is rounded to steps that keep it small: errors to 1/64 px, or the smallest
+# doubling of it with which the file stays below MOST_BYTES. Scores come from the errors; the positions, for pictures
+# and eye distances, need less.
+FINEST, PREDICTED_STEPS = 1 / 64, 4
+MOST_BYTES = 190_000
+ARRAYS = ("ids", "groups", "sources", "predicted", "error", "observed")
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Predictions:
     error: float32 [N, K, 2], predicted minus label in pixels; the label is the true one where `observed`, else
         the value that the treatment of missing points filled in (NaN where it fills nothing).
     observed: bool [N, K], the truly labelled points.
+    step: pixels; `error` is rounded to multiples of it, `predicted` to `PREDICTED_STEPS` of them (0: not rounded, or to
+        float16).
     """
 
     ids: np.ndarray
@@ -48,6 +57,7 @@ class Predictions:
     predicted: np.ndarray
     error: np.ndarray
     observed: np.ndarray
+    step: float = 0.0
 
     @property
     def filled(self) -> np.ndarray:
@@ -91,10 +101,9 @@ def read_run(folder: Path) -> Run:
             rows = list(csv.DictReader(file))
         history = {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
         with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
+            step = float(arrays["step_px"]) if "step_px" in arrays else 0.0  # older records are float16
             splits = {
-                split: Predictions(
-                    **{name: _widened(arrays[f"{split}_{name}"]) for name in Predictions.__dataclass_fields__}
-                )
+                split: Predictions(*(_opened(name, arrays[f"{split}_{name}"], step) for name in ARRAYS), step=step)
                 for split in ("val", "test")
             }
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -103,21 +112,22 @@ def read_run(folder: Path) -> Run:
 
 
 def write_record(folder: Path, config: dict, history: dict[str, list[float]], **splits: Predictions) -> None:
-    """Write the three files of a record into an existing folder.
-
-    Coordinates are stored as float16: errors below 8 px are exact to 0.004 px, predictions to 0.03 px.
-    """
+    """Write the three files of a record into an existing folder. Coordinates are rounded, see `FINEST`."""
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     with open(folder / "history.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(history)
         writer.writerows(zip(*history.values(), strict=True))
-    arrays = {
-        f"{split}_{name}": _narrowed(getattr(predictions, name))
-        for split, predictions in splits.items()
-        for name in Predictions.__dataclass_fields__
-    }
-    np.savez_compressed(folder / "predictions.npz", **arrays)
+    path, step = folder / "predictions.npz", FINEST
+    while True:
+        try:
+            np.savez_compressed(path, step_px=step, **_rounded(splits, step))
+        except OverflowError:  # a network that has diverged
+            step *= 2
+            continue
+        if path.stat().st_size <= MOST_BYTES or step >= 1:
+            return
+        step *= 2
 
 
 @contextmanager
@@ -150,9 +160,21 @@ def copy_record(run: Run, destination: Path) -> None:
                 shutil.copyfile(run.folder / name, aside / name)
 
 
-def _narrowed(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float16) if array.dtype == np.float32 else array
+def _rounded(splits: dict[str, Predictions], step: float) -> dict[str, np.ndarray]:
+    """The arrays of predictions.npz by name."""
+    return {
+        f"{split}_{name}": pack(array, _step(name, step)) if name in ("predicted", "error") else array
+        for split, predictions in splits.items()
+        for name in ARRAYS
+        for array in [getattr(predictions, name)]
+    }
 
 
-def _widened(array: np.ndarray) -> np.ndarray:
+def _step(name: str, step: float) -> float:
+    return step * PREDICTED_STEPS if name == "predicted" else step
+
+
+def _opened(name: str, array: np.ndarray, step: float) -> np.ndarray:
+    if array.dtype == np.uint8:
+        return unpack(array, _step(name, step))
     return array.astype(np.float32) if array.dtype == np.float16 else array

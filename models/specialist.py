@@ -1,7 +1,7 @@
-"""specialist: a network for the four points that every row has, and one for all fifteen, taught on complete rows.
+"""specialist: a network for the four points of both label sources, and one for all fifteen, on complete rows.
 
 A way to meet missing points, to compare with the treatments of `data_prep.missing`: nothing is filled, and no row is
-left out. Most rows of the Kaggle file carry four points only (`SECOND_POINTS`). The same network is trained
+left out. Most rows of the Kaggle file carry four points only (`SECOND_SOURCE_POINTS`). The same network is trained
 twice by the same recipe and seed: with an output for those four on every row, each row counting with the points it
 has, and with all fifteen on the complete rows. The first then replaces its four points in the second. The other
 eleven are what `--missing drop` would give. The epoch to keep is chosen likewise: on all validation rows, and on the
@@ -24,8 +24,7 @@ import numpy as np
 
 from data_prep.faceset import DataError
 from data_prep.prepared import Prepared, Split, load
-from data_prep.schema import KAGGLE15, Schema
-from data_prep.synthetic.structure import SECOND_POINTS
+from data_prep.schema import KAGGLE15, SECOND_SOURCE_POINTS, Schema
 from models import fitting, trainer
 from models.backend import import_keras
 from models.fitting import Fitted
@@ -33,8 +32,9 @@ from models.recipe import Recipe
 from models.registry import NAMES, Network
 
 TREATMENT = "specialist"
-SHARED = [KAGGLE15.index(point) for point in SECOND_POINTS]  # ascending, as `merge` needs it
-FOUR = replace(KAGGLE15, name="kaggle15, second source", points=SECOND_POINTS)
+DESCRIPTION = "the four points of every row by a network of their own, the others learned from complete rows"
+SHARED = [KAGGLE15.index(point) for point in SECOND_SOURCE_POINTS]  # ascending, as `merge` needs it
+FOUR = replace(KAGGLE15, name="kaggle15, second source", points=SECOND_SOURCE_POINTS)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,11 +69,6 @@ def load_unfilled(folder: Path) -> Prepared:
     for name in ("train", "val"):
         if not complete(getattr(data, name)).any():
             raise DataError(f"{folder}: no row of {name} has all fifteen points labelled; the specialist needs some")
-    return treated(data)
-
-
-def treated(data: Prepared) -> Prepared:
-    """Data whose runs are of treatment `specialist`."""
     return replace(data, manifest={**data.manifest, "treatment": TREATMENT})
 
 

@@ -28,6 +28,15 @@ def test_errors_by_hand():
     assert metrics.count_points(ERRORS) == 3
 
 
+def test_losses_on_the_original_targets_by_hand():
+    # 50 px at 224 are 1 on the targets, and 50 * 96 / 224 = 150 / 7 px at 96. Errors of 0.5, 0, 1 and 3 of these:
+    # Smooth L1: 0.5^2 / 2 = 0.125, 0, 1 - 0.5 and 3 - 0.5; squares: 0.25, 0, 1, 9.
+    errors = np.array([[[0.5, 0], [NAN, NAN]], [[-1, 3], [NAN, 7]]]) * 150 / 7
+    assert metrics.smooth_l1_224(errors) == pytest.approx((0.125 + 0 + 0.5 + 2.5) / 4)
+    assert metrics.mse_224(errors) == pytest.approx((0.25 + 0 + 1 + 9) / 4)
+    assert np.isnan(metrics.smooth_l1_224(np.full((2, 2, 2), NAN)))
+
+
 def test_distances_keep_the_place_of_unlabelled_points():
     np.testing.assert_array_equal(metrics.distances_px(ERRORS), [[5, NAN], [0, 10]])
 

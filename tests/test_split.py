@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.faceset import DataError
-from data_prep.split import SPLITS, split_by_group, split_sizes
+from data_prep.split import SPLITS, split_as_published, split_by_group, split_sizes
 
 ROWS, FIRST_SOURCE = 7049, 2284  # of the Kaggle training set
 
@@ -115,3 +115,15 @@ def test_any_groups_are_kept_whole(rows, seed):
 def test_too_few_groups(groups):
     with pytest.raises(DataError, match=f"{len(groups)} faces in .* groups are too few"):
         split_by_group(groups, np.ones_like(groups), 0)
+
+
+def test_the_published_test_faces_are_the_test_set():
+    # 20 persons of 3 faces each, of which the last is published as test: 40 faces are left, a tenth of them validates.
+    groups, in_test = np.repeat(np.arange(20), 3), np.tile([False, False, True], 20)
+    split = split_as_published(in_test, groups, np.zeros(60, int), seed=1)
+    assert split["test"].tolist() == list(range(2, 60, 3))
+    assert (len(split["train"]), len(split["val"])) == (36, 4)
+    assert np.sort(np.concatenate(list(split.values()))).tolist() == list(range(60))
+    assert not set(groups[split["train"]]) & set(groups[split["val"]])  # honest towards training
+    assert set(groups[split["test"]]) == set(range(20))  # and shares every person with the others
+    assert (np.diff(split["train"]) > 0).all()

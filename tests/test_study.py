@@ -20,7 +20,7 @@ from evaluation import child, study
 from evaluation.study_file import Training, missing_runs, read_study, with_data
 from evaluation.study_plan import DIFFERS, DONE, RECORDED, TO_DO, find_prepared, plan
 from evaluation.study_times import in_words
-from models import pixel_baselines, trainer
+from models import pixel_baselines, specialist, trainer
 from models.recipe import get_recipe
 from models.registry import get_network
 from models.runs import Predictions, read_run, write_record
@@ -243,6 +243,49 @@ def test_two_studies_may_apply_each_others_networks(tmp_path, monkeypatch):
         text = (SMALL + apply.replace("OTHER", other)).replace("[data.tiny]", f"[data.{name}]")
         Path(f"{name}.toml").write_text(text.replace("prepared/tiny", f"prepared/{name}"))
     assert read_study(Path("tiny.toml")).runs[-1].name == f"{NETWORKS[0]}-from-other"
+
+
+def test_the_specialist_is_a_treatment_of_data_prepared_with_none(here):
+    name = "base-quick+epochs=1-specialist-s0"
+    asked = read(SMALL.replace('["none"]', '["none", "specialist"]', 1))
+    assert [run.name for run in asked.runs[:4]] == [*NETWORKS, name, name.replace("s0", "s1")]
+    assert asked.treatments == ("none",)  # prepared once
+    step = next(step for step in plan(asked) if step.output.name == name)
+    assert step.command == (
+        "python -m models.specialist --data data/prepared/tiny --model base --recipe quick --epochs 1 --seed 0"
+    )
+    assert (step.state, step.needs) == (TO_DO, (Path("data/prepared/tiny"),))
+    recipe = asked.runs[2].recipe
+    found = specialist.load_unfilled(Path("data/prepared/tiny"))
+    assert trainer.default_folder(found, "base", recipe, 0) == step.output
+    finish("runs/tiny", name, treatment="specialist")
+    finish("runs/tiny", name.replace("s0", "s1"))
+    assert states(plan(asked)) | {name: DONE, name.replace("s0", "s1"): DIFFERS} == states(plan(asked))
+    with pytest.raises(DataError, match=r"\[baselines\]: treatments 'specialist' is unknown"):
+        read('["specialist"]'.join(SMALL.rsplit('["none"]', 1)))
+
+
+def test_expected_time_of_the_specialist_by_hand(here):
+    name = "base-quick+epochs=1-specialist-s1"
+    asked = read(SMALL.replace('["none"]', '["none", "specialist"]', 1))
+    complete = int(np.load("data/prepared/tiny/train_observed.npy").all(axis=1).sum())
+    assert 0 < complete < 64
+
+    def expected(study=asked):
+        return {step.output.name: step.seconds for step in plan(study) if step.kind == "train"}
+
+    # Half a second a face; the specialist's two networks learn 64 faces and the complete ones among them.
+    finish("runs/tiny", NETWORKS[0], seconds=32.0)
+    assert expected()[name] == pytest.approx((64 + complete) / 2)
+    assert expected()[NETWORKS[1]] == pytest.approx(32)
+    # A finished one of 100 + 20 faces in 28 s: (32 + 28) s for 64 + 120 faces.
+    parts = {"four_points": {"train_faces": 100}, "fifteen_points": {"train_faces": 20}}
+    finish("runs/other", name, seconds=28.0, treatment="specialist", train_faces=100, parts=parts)
+    assert expected()[name] == pytest.approx((64 + complete) * 60 / 184)
+    assert expected()[NETWORKS[1]] == pytest.approx(64 * 60 / 184)
+    # Before the data are prepared their faces are unknown: as long as others of its kind.
+    absent = expected(read(SMALL.replace("tiny", "new").replace('["none"]', '["none", "specialist"]', 1)))
+    assert (absent[name], absent[NETWORKS[1]]) == (28, 32)
 
 
 def test_input_and_name_change_the_single_data_set(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_prep.faceset import DataError
-from data_prep.schema import IBUG68, KAGGLE15, kaggle15_from_ibug68
+from data_prep.schema import IBUG68, KAGGLE15, SECOND_SOURCE_POINTS, kaggle15_from_ibug68
 from data_prep.synthetic import model as face_model
 from data_prep.synthetic import structure
 from data_prep.synthetic.fit import fit, main
@@ -71,7 +71,7 @@ def test_structure_of_the_whole_file(model):
     first, second = drawn.carried[drawn.sources == 1], drawn.carried[drawn.sources == 2]
     assert (len(first), len(second)) == (2284, 4765)
     assert first.all(axis=1).sum() == 2140
-    four = [KAGGLE15.index(point) for point in structure.SECOND_POINTS]
+    four = [KAGGLE15.index(point) for point in SECOND_SOURCE_POINTS]
     assert not np.delete(second, four, axis=1).any()
     labels = second.sum(axis=1)
     assert [(labels == n).sum() for n in (4, 3, 2)] == [4290, 9, 466]

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep.faceset import DataError, FaceSet, observed
-from data_prep.schema import KAGGLE15
+from data_prep.schema import KAGGLE15, SECOND_SOURCE_POINTS
 from data_prep.sources import Source, sha256_of
 from data_prep.sources.kaggle_table import Table, cells_of, number_of, refuse_large, rows_of
 
@@ -25,9 +25,6 @@ NPZ, NPZ_TABLE = "face_images.npz", "facial_keypoints.csv"
 ACCEPTED = f"training.csv, training.zip, the competition's zip, {NPZ} + {NPZ_TABLE}, or a folder with one of them"
 TRAINING = Table("training.csv", "training set", ACCEPTED)
 TEST = Table("test.csv", "test set", "test.csv, test.zip, the competition's zip, or a folder with one of them")
-
-# The points that the second source labels. Everything beyond them marks a row of the first source.
-SECOND_SOURCE_POINTS = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
 
 
 def read(path: Path, *, skip_bad_rows: bool = False) -> Source:

@@ -67,6 +67,11 @@ def read(path: Path, *, schema: Schema = IBUG68, size: int = 96, skip_bad_rows: 
     return Source(faces, sha256_of(used), (*skipped, *_unlisted(root, lines)), persons_known=True)
 
 
+def in_published_test(ids: np.ndarray) -> np.ndarray:
+    """bool [N]: which of `read`'s faces the published split tests on."""
+    return np.char.startswith(ids, "test/")
+
+
 def _table(folder: str) -> str:
     return f"{folder}_frames_keypoints.csv"
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.schema import KAGGLE15
+from data_prep.schema import KAGGLE15, SECOND_SOURCE_POINTS
 
 ROWS, FIRST, COMPLETE = 7049, 2284, 2140  # the file's rows, first-source rows, complete ones among these
 FOUR, EYES = 4290, 466  # second-source rows with all four points, with the eye centres only; 9 have three
 REPEATED_FIRST, REPEATED_SECOND = 5, 550  # rows with another row's pixels; nearly all are in the second source
-SECOND_POINTS = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def draw(count: int, patterns: np.ndarray, pattern_counts: np.ndarray, rng: np.r
         else:
             chosen = 1 + rng.choice(len(rare), first - complete, p=rare)
         carried[rng.choice(first, first - complete, replace=False)] = patterns[chosen]
-    four = [KAGGLE15.index(point) for point in SECOND_POINTS]
+    four = [KAGGLE15.index(point) for point in SECOND_SOURCE_POINTS]
     carried[first:, four] = True
     full = round(second * FOUR / (ROWS - FIRST))
     eyes = min(round(second * EYES / (ROWS - FIRST)), second - full)

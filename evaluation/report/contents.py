@@ -7,8 +7,10 @@ from data_prep.missing import TREATMENTS
 from evaluation.report import pictures, records, sections, sentences, tables
 from evaluation.report.pictures import Picture
 from evaluation.report.tables import Row, words
+from models import specialist
 
 NOISE = "label_noise"
+DESCRIPTIONS = {**TREATMENTS, specialist.TREATMENT: specialist.DESCRIPTION}
 CLUSTERS = "../grouping/clusters.csv"  # how relatives among the faces were found
 PICTURES_OF_GROUPING = ("../grouping/precision_recall.png", "../grouping/clusters.png")
 
@@ -82,7 +84,7 @@ def _facts(runs: list[Row], configs: list[dict]) -> dict[str, list[str]]:
         + [f"{n} labelled points" for n in sorted(counts)],
         "Networks": [", ".join(_distinct("model", trained))],
         "Recipes": [recipes.get(recipe, recipe) for recipe in _distinct("recipe", trained)],
-        "Missing points": [f"{t}: {TREATMENTS.get(t, '')}".rstrip(": ") for t in _distinct("treatment", trained)],
+        "Missing points": [f"{t}: {DESCRIPTIONS.get(t, '')}".rstrip(": ") for t in _distinct("treatment", trained)],
         "Trained on": _distinct("trained_on", trained),
         "Seeds": [", ".join(sorted(_distinct("seed", trained), key=lambda seed: (len(seed), seed)))],
         "Baselines": [", ".join(words(m) for m in _distinct("model", [r for r in runs if r not in trained]))],

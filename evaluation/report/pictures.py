@@ -10,7 +10,14 @@ from data_prep.faceset import DataError
 
 # Sheets that show single faces, `*` being the model. In the page they are JPEG: as PNG, four networks' sheets would
 # make it too heavy for a phone. Plots stand in it as they are.
-FACES = ("sample_faces_*.png", "worst_faces_*.png", "samples.png", "samples_filled.png", "novelty.png")
+FACES = (
+    "sample_faces_*.png",
+    "worst_faces_*.png",
+    "samples.png",
+    "samples_filled.png",
+    "augmentation.png",
+    "novelty.png",
+)
 JPEG = {"quality": 85, "subsampling": 0, "optimize": True}
 
 # Name -> section, alternative text, caption. A picture that is not here goes under `pictures` with its name.
@@ -100,6 +107,11 @@ CAPTIONS = {
         "data",
         "Histograms of gray values, of brightness and of contrast",
         "Gray values of all pixels; mean and standard deviation of the gray values of each image.",
+    ),
+    "augmentation.png": (
+        "data",
+        "Rows of faces, each beside five random changes of it, with its points",
+        "Faces as augmentation changes them for training, with their points, and those points taken back.",
     ),
     "novelty.png": (
         "data",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data_prep.faceset import DataError
 from evaluation.report.tables import Table
+from models import specialist
 
 
 def read(folder: Path) -> list[dict]:
@@ -58,7 +59,8 @@ def commands(folder: Path, name: str, trained: list[str], configs: list[dict]) -
         source, where = _part(config, "data_source"), config.get("data_folder")
         if where and config.get("trained_on") == config.get("data"):
             seed = _part(config, "split").get("seed", 0)
-            options = {"source": source.get("kind"), "input": source.get("path"), "missing": config.get("treatment")}
+            treatment = "none" if config.get("treatment") == specialist.TREATMENT else config.get("treatment")
+            options = {"source": source.get("kind"), "input": source.get("path"), "missing": treatment}
             options |= {"seed": str(seed) if seed else None, "output": where}
             given = [word for option, value in options.items() if value for word in (f"--{option}", str(value))]
             prepared[where] = shlex.join(["python", "-m", "data_prep", *given])
@@ -88,5 +90,7 @@ def _recipe(name: str, recipe: dict) -> str:
         return name
     text = f"{name}: at most {recipe['epochs']} epochs, batches of {recipe['batch_size']}, Adam at "
     text += f"{recipe['learning_rate']} ({recipe.get('schedule', 'constant')}), loss {recipe.get('loss', 'mse')}"
+    if augmentation := recipe.get("augmentation"):
+        text += f", training faces changed at random ({augmentation})"
     patience = recipe.get("patience")
     return f"{text}, stops after {patience} epochs without a better validation loss" if patience else text
