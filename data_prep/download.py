@@ -1,6 +1,7 @@
 """Fetch a data set when no file is at hand: Kaggle's with kagglehub (an optional extra), Udacity's from its address."""
 
 import hashlib
+import zipfile
 from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
@@ -36,8 +37,8 @@ def download_kaggle() -> Path:
 def download_youtube68(folder: Path, sha256: str | None = None, url: str | None = None) -> Path:
     """youtube68.zip in `folder`: as it is where it is there, else fetched. Prints its SHA-256.
 
-    sha256: what it must be. A file fetched just now that has another is not kept. Raises DataError in either case,
-    and where nothing, or a part only, can be fetched.
+    sha256: what it must be. A file fetched just now that has another, or is no zip, is not kept. Raises DataError in
+    these cases, and where nothing, or a part only, can be fetched.
     """
     target = folder / "youtube68.zip"
     found = sha256_of([target]) if target.is_file() else None
@@ -67,6 +68,8 @@ def _fetch(url: str, target: Path, sha256: str | None) -> str:
         found = digest.hexdigest()
         if sha256 and found != sha256.lower():
             raise DataError(f"{url}: its SHA-256 is {found}, not {sha256}; the file was not kept")
+        if not zipfile.is_zipfile(aside):  # such as the page of a network that asks for a login first
+            raise DataError(f"{url}: what came is no zip ({aside.stat().st_size:,} bytes); the file was not kept")
         aside.rename(target)
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, DataError):

@@ -13,6 +13,7 @@ from data_prep.schema import SCHEMAS, Schema
 from data_prep.split import SPLITS
 
 MANIFEST = "manifest.json"
+PROJECT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,29 @@ def write(folder: Path, splits: dict[str, Split], manifest: dict) -> None:
         raise
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
+
+
+def embedded(source: object) -> bool:
+    """Whether faces are the project's own sampled ones, which anybody may see.
+
+    source: what a manifest has under `source`, or a run's config under `data_source`; anything else tells of no faces.
+    """
+    return isinstance(source, dict) and source.get("kind") == "synthetic"
+
+
+def refuse_public(place: Path) -> None:
+    """Raise DataError where git could see a picture of other people's faces: a file at or below `place`.
+
+    Accepted are results/*/faces/ of the project, which git ignores, and whatever lies outside the project's folder.
+    """
+    path = Path(place).resolve()
+    if not path.is_relative_to(PROJECT):
+        return
+    parts = path.relative_to(PROJECT).parts
+    if len(parts) < 3 or parts[0] != "results" or parts[2] != "faces":
+        raise DataError(
+            f"--output {place} would show real faces; results/NAME/faces/, outside git, or another project is accepted"
+        )
 
 
 def refuse_foreign(folder: Path) -> None:

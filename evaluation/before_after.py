@@ -2,8 +2,8 @@
 
     python -m evaluation.before_after --run runs/youtube68/v1-quick-none-s0 --data data/prepared/youtube68
 
-Builds the untrained network again from the run's seed and options. Writes results/<data>/before_after.png, or into
-results/<data>/faces/, which git ignores, where the faces are not the project's own.
+Builds the untrained network again from the run's seed and options. Writes results/<data>/before_after_<model>.png, or
+into results/<data>/faces/, which git ignores, where the faces are not the project's own.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.faceset import DataError
-from data_prep.prepared import Prepared, load
+from data_prep.prepared import Prepared, load, refuse_public
 
 FACES = 6
 ROWS = ("before training", "after training")
@@ -37,22 +37,26 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def write(folder: Path, data: Prepared, output: Path | None = None) -> Path:
-    """Draw the picture of a run; returns its path. Raises DataError where the run was not tested on these faces."""
-    from evaluation import entries, faces
-    from evaluation.output import DPI, write_together
-    from models.apply import load_network
-    from models.runs import read_run
+    """Draw the picture of a run; returns its path.
 
-    run = read_run(folder)
+    Raises DataError where the run was not tested on these faces, or git would see faces that are not the project's own.
+    """
+    from evaluation import collect, entries, faces
+    from evaluation.output import DPI, file_name, write_together
+    from models.apply import load_network
+
+    run = collect.read(folder)
     if not np.array_equal(run.test.ids, data.test.ids):
         raise DataError(f"{data.folder} holds other test faces than {folder} was tested on")
+    entry, output = entries.from_run(run), output or Path("results") / run.config["data"]
+    name = f"before_after_{file_name(entry)}.png"
+    if not faces.may_be_published(data.folder, entry):
+        name = f"faces/{name}"
+        refuse_public(output / name)
     shown = choose(data)
     images = np.asarray(data.test.images[shown])
     predicted = [network.predict_on_batch(images) for network in (untrained(run), load_network(folder / "model.keras"))]
-    entry = entries.from_run(run)
     figure = draw(entry.label, images, data.test.keypoints[shown], [np.asarray(p, np.float64) for p in predicted])
-    output = output or Path("results") / run.config["data"]
-    name = "before_after.png" if faces.may_be_published(data.folder, entry) else "faces/before_after.png"
     write_together(output, {name: lambda path: figure.savefig(path, dpi=DPI, metadata={"Software": None})})
     return output / name
 

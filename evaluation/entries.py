@@ -6,6 +6,7 @@ made here from what every run holds.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 
@@ -96,9 +97,10 @@ def from_run(run: Run) -> Entry:
 def mean_face(runs: list[Run]) -> Entry:
     """The baseline that predicts the mean of the training labels for every face, scored on the same points.
 
-    It is taken from the run with the most training faces: `drop` also thins the validation faces.
+    It is taken from the run with the most training faces, for `drop` also thins the validation faces; of those from
+    the one whose record rounds least, for its labels are predicted minus error (`models.runs`).
     """
-    run = min(_trained_here(runs) or runs, key=lambda r: (-(r.config.get("train_faces") or 0), r.name))
+    run = min(_trained_here(runs) or runs, key=lambda r: (-(r.config.get("train_faces") or 0), r.test.step, r.name))
     size = run.config["image_size"]
     points = _to_reference(np.array(run.config["mean_face"], dtype=np.float64), size)
 
@@ -131,10 +133,27 @@ def noise_floor(runs: list[Run]) -> dict | None:
     return max(floors, key=lambda floor: (floor["pairs"], floor["rmse_px"]), default=None)
 
 
+def by_validation(entries: Iterable[Entry]) -> list[Entry]:
+    """Best first, by RMSE on the validation faces that all of these have; equal ones by name.
+
+    `drop` leaves out the faces with a gap, which tend to be of another kind, so a run's own score does not compare
+    with another treatment's. An entry without validation faces comes last, and takes no face from the others.
+    """
+    entries = list(entries)
+    with_faces = [entry.val.ids for entry in entries if len(entry.val.ids)]
+    common = reduce(np.intersect1d, with_faces) if with_faces else []
+
+    def rank(entry: Entry) -> tuple[float, str]:
+        rmse = metrics.rmse_px(entry.val.errors[np.isin(entry.val.ids, common)])
+        return (np.inf if np.isnan(rmse) else rmse, entry.name)
+
+    return sorted(entries, key=rank)
+
+
 def by_label(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Runs that differ in the seed only, under their common label; the best by validation RMSE first."""
+    """Runs that differ in the seed only, under their common label; the best by validation first."""
     groups: dict[str, list[Entry]] = {}
-    for entry in sorted(entries, key=_val_rmse):
+    for entry in by_validation(entries):
         groups.setdefault(entry.label, []).append(entry)
     return groups
 
@@ -145,7 +164,7 @@ def main_entries(entries: Iterable[Entry], limit: int) -> list[Entry]:
     Chosen by validation, never by test: a picture of the luckiest test score would be a picture of luck.
     """
     best: dict[str, Entry] = {}
-    for entry in sorted((e for e in entries if not e.is_baseline), key=_val_rmse):
+    for entry in by_validation(e for e in entries if not e.is_baseline):
         best.setdefault(entry.model, entry)
     return list(best.values())[:limit]
 
@@ -157,11 +176,6 @@ def _trained_here(runs: list[Run]) -> list[Run]:
 
 def _note(run: Run) -> str:
     return known.note((run.config.get("data_source") or {}).get("sha256", "")) or ""
-
-
-def _val_rmse(entry: Entry) -> tuple[float, str]:
-    rmse = metrics.rmse_px(entry.val.errors)
-    return (np.inf if np.isnan(rmse) else rmse, entry.name)
 
 
 def _scored(predictions: Predictions, size: list[int]) -> Scored:

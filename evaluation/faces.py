@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from data_prep.prepared import embedded
 from data_prep.style import STYLE
 from evaluation import metrics
 from evaluation.entries import Entry
@@ -39,11 +40,10 @@ def load_images(prepared: Path, ids: np.ndarray) -> tuple[np.ndarray | None, str
 def may_be_published(prepared: Path, entry: Entry) -> bool:
     """Whether these faces are the project's own sampled ones: both the data and the run must say so."""
     try:
-        manifest = json.loads((prepared / "manifest.json").read_text())
-        kinds = {manifest["source"]["kind"], entry.config["data_source"]["kind"]}
+        source = json.loads((prepared / "manifest.json").read_text())["source"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return kinds == {"synthetic"}
+    return embedded(source) and embedded(entry.config.get("data_source"))
 
 
 def sample_faces(run: Entry, images: np.ndarray) -> Figure:

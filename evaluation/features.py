@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.faceset import DataError
-from data_prep.prepared import Prepared, load
+from data_prep.prepared import Prepared, embedded, load, refuse_public
+from evaluation import collect
 from models.apply import load_network
 from models.backend import import_keras
-from models.runs import Run, read_run
+from models.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,8 +75,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def draw(folder: Path, data_folder: Path | None, face: str | None, output: Path | None) -> None:
     """Write both pictures of a run's network, and print its stages. Raises DataError where it cannot."""
-    run = read_run(folder)
+    run = collect.read(folder)
+    if data_folder is None and "data_folder" not in run.config:
+        raise DataError(f"{folder} does not say where its data lie; --data names a prepared data set")
     data = load(data_folder or Path(run.config["data_folder"]))
+    output = output or default_output(run, data)
+    if not embedded(data.manifest.get("source")):
+        refuse_public(output)
     name, image = pick_face(data, face)
     if list(image.shape) != run.config["image_size"]:
         raise DataError(f"{folder} takes images of {run.config['image_size']}, {data.folder} has {list(image.shape)}")
@@ -90,7 +96,6 @@ def draw(folder: Path, data_folder: Path | None, face: str | None, output: Path 
         "filters.png": filter_figure(filters, f"{run.name}: first filters"),
         "maps.png": map_figure(stages, image, f"{run.name}: maps of face {name} of {data.name}"),
     }
-    output = output or default_output(run, data)
     write_together(
         output.resolve(),
         {
@@ -105,8 +110,8 @@ def draw(folder: Path, data_folder: Path | None, face: str | None, output: Path 
 
 
 def default_output(run: Run, data: Prepared) -> Path:
-    embedded = data.manifest["source"]["kind"] == "synthetic"
-    return Path("results", run.config["data"], *([] if embedded else ["faces"]), "features", run.name)
+    hidden = [] if embedded(data.manifest.get("source")) else ["faces"]
+    return Path("results", run.config["data"], *hidden, "features", run.name)
 
 
 def pick_face(data: Prepared, face: str | None = None) -> tuple[str, np.ndarray]:

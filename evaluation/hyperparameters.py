@@ -7,6 +7,7 @@ on, so a network that has not overfitted shows a test loss below it.
 
 import numpy as np
 
+from data_prep.schema import IBUG68
 from evaluation import metrics
 from evaluation.entries import Entry
 from evaluation.tables import Row
@@ -16,31 +17,37 @@ LOSSES = {"mse": metrics.mse_224, "smooth_l1": metrics.smooth_l1_224}
 
 
 def rows(entries: list[Entry]) -> list[Row]:
-    """A row per run of the recipe, with whatever changes to it; none where there is no such run."""
-    return [_row(entry) for entry in entries if entry.recipe.split("+")[0] == RECIPE]
+    """A row per 68-point run of the recipe on this data, with whatever changes to it; none where there is no such run.
+
+    What a record lacks is None, a blank cell.
+    """
+    return [
+        _row(entry)
+        for entry in entries
+        if entry.recipe.split("+")[0] == RECIPE and entry.schema is IBUG68 and "trained_with" not in entry.config
+    ]
 
 
 def _row(entry: Entry) -> Row:
     config, recipe = entry.config, entry.config["recipe"]
     height, width = config["image_size"]
-    kept = config["best_epoch"] - 1
-    of_loss = LOSSES[recipe["loss"]]
-    train, val = (entry.history[name][kept] for name in ("loss", "val_loss"))
+    loss, rate = recipe.get("loss"), recipe.get("learning_rate")
+    of_loss = LOSSES.get(loss)
     return {
         "run": entry.name,
         "model": entry.model,
         "image_size": f"{height}x{width}",
         "split": split_of(entry),
         "seed": config["seed"],
-        "batch_size": recipe["batch_size"],
-        "epochs": config["epochs"],
-        "learning_rate": f"{recipe['learning_rate']:g}",
-        "loss": recipe["loss"],
-        "train_loss_224": on_scale_224(train, recipe["loss"], width),
-        "val_loss_224": on_scale_224(val, recipe["loss"], width),
-        "test_loss_224": of_loss(entry.test.errors),
-        "train_rmse_px": _rmse_px(entry, "mse", kept),
-        "val_rmse_px": _rmse_px(entry, "val_mse", kept),
+        "batch_size": recipe.get("batch_size"),
+        "epochs": config.get("epochs"),
+        "learning_rate": None if rate is None else f"{rate:g}",
+        "loss": loss,
+        "train_loss_224": of_loss and on_scale_224(_kept(entry, "loss"), loss, width),
+        "val_loss_224": of_loss and on_scale_224(_kept(entry, "val_loss"), loss, width),
+        "test_loss_224": of_loss and of_loss(entry.test.errors),
+        "train_rmse_px": _rmse_px(entry, "mse"),
+        "val_rmse_px": _rmse_px(entry, "val_mse"),
         "test_rmse_px": metrics.rmse_px(entry.test.errors),
     }
 
@@ -61,8 +68,12 @@ def on_scale_224(value: float, loss: str, width: int) -> float:
     return value / one**2 if loss == "mse" else value / one
 
 
-def _rmse_px(entry: Entry, column: str, epoch: int) -> float:
-    """RMSE in pixels at 96x96 of an epoch of the history; NaN where the column is absent (older records)."""
-    values = entry.history.get(column)
-    scale = metrics.REFERENCE_SIZE / entry.config["image_size"][1]
-    return float(np.sqrt(values[epoch])) * scale if values else float("nan")
+def _rmse_px(entry: Entry, column: str) -> float:
+    """RMSE in pixels at 96x96 of the kept epoch."""
+    return float(np.sqrt(_kept(entry, column))) * metrics.REFERENCE_SIZE / entry.config["image_size"][1]
+
+
+def _kept(entry: Entry, column: str) -> float:
+    """A column of the history in the kept epoch; NaN where the record lacks the column or does not tell the epoch."""
+    epoch, values = entry.config.get("best_epoch"), entry.history.get(column, ())
+    return values[epoch - 1] if epoch and epoch <= len(values) else float("nan")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from data_prep.prepared import embedded
 from evaluation import entries as entry_forms
 from evaluation import faces, hyperparameters, interval_plots, plots, summary, tables, worst
 from evaluation.entries import Entry
@@ -48,7 +49,7 @@ def write_results(output: Path, runs: list[Run]) -> None:
         "cumulative_error.png": plots.cumulative_errors(entries),
         "truth_against_prediction.png": plots.truth_against_prediction(entries),
         "mean_face_errors.png": plots.mean_face_errors(entries, baseline.test.predicted[0]),
-        **{f"worst_points_{_file(run)}.png": worst.worst_points(run) for run in main if not _own_faces(run)},
+        **{f"worst_points_{file_name(run)}.png": worst.worst_points(run) for run in main if not _own_faces(run)},
     }
     pictures, why_not = _pictures_of_faces(runs, main, baseline)
     figures |= pictures
@@ -94,17 +95,18 @@ def _pictures_of_faces(runs: list[Run], main: list[Entry], baseline: Entry) -> t
     figures = {}
     for run in main:
         folder = "" if faces.may_be_published(prepared, run) else "faces/"
-        figures[f"{folder}sample_faces_{_file(run)}.png"] = faces.sample_faces(run, images)
-        figures[f"{folder}worst_faces_{_file(run)}.png"] = worst.worst_faces(run, images)
+        figures[f"{folder}sample_faces_{file_name(run)}.png"] = faces.sample_faces(run, images)
+        figures[f"{folder}worst_faces_{file_name(run)}.png"] = worst.worst_faces(run, images)
     return figures, ""
 
 
 def _own_faces(run: Entry) -> bool:
     """Whether the faces are sampled ones, as the record says: a clone without the images decides the same."""
-    return (run.config.get("data_source") or {}).get("kind") == "synthetic"
+    return embedded(run.config.get("data_source"))
 
 
-def _file(run: Entry) -> str:
+def file_name(run: Entry) -> str:
+    """A run's model as part of a file's name: `vgg_face (width 0.25)` becomes `vgg_face_width_0_25`."""
     return re.sub(r"[^\w-]+", "_", run.model).strip("_")
 
 

@@ -13,12 +13,14 @@ import numpy as np
 
 from data_prep.faceset import DataError
 from evaluation import collect, entries, metrics, tables, uncertainty
-from evaluation.entries import Entry
+from evaluation.entries import Entry, by_label
 from evaluation.hyperparameters import split_of
 from evaluation.tables import Row
 
 PUBLISHED = "published"
-CAVEAT = "the two test sets are different faces; results/leakage/youtube68 compares on the same"
+CAVEAT = "the two test sets are different faces"
+# Where the same comparison was made on equal faces: data set, image size, what to read.
+ON_THE_SAME = ("youtube68", [96, 96], "results/leakage/youtube68 compares v1 on the same")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,13 +43,19 @@ def main(argv: list[str] | None = None) -> int:
             f"{row['variant']}: published {row['published_rmse_px']:.2f} px, by person {row['person_rmse_px']:.2f} px, "
             f"difference {row['difference_px']:.2f} px ({row['low_px']:.2f} to {row['high_px']:.2f})"
         )
-    print(f"written to {args.by_person / 'splits.csv'}; {CAVEAT}")
+    print(f"written to {args.by_person / 'splits.csv'}; {rows[0]['note']}")
     return 0
 
 
 def read(folder: Path, published: bool) -> list[Entry]:
-    """The entries of a results folder, with its mean face. Raises DataError where its runs are of the other split."""
-    runs, _ = collect.find_runs([folder / "runs"])
+    """The entries of a results folder, with its mean face.
+
+    Raises DataError where it has no runs, or runs that cannot be read or are of the other split.
+    """
+    runs, skipped = collect.find_below(folder / "runs")
+    if skipped or not runs:
+        problem = "; ".join(skipped) or "no records in its runs/; make its table first with python -m evaluation"
+        raise DataError(f"{folder}: {problem}")
     collect.check_one_table(runs)
     found = [*map(entries.from_run, runs), entries.mean_face(runs)]
     for entry in found:
@@ -58,21 +66,42 @@ def read(folder: Path, published: bool) -> list[Entry]:
 
 
 def side_by_side(by_person: list[Entry], published: list[Entry]) -> list[Row]:
-    """A row per variant in both, best by person first. Raises DataError where there is none."""
-    ours, theirs = _variants(by_person), _variants(published)
+    """A row per variant in both, best by person first.
+
+    Raises DataError where there is none, and where the runs are not all of one data source, schema and image size.
+    """
+    check_one_source([*by_person, *published])
+    ours, theirs = by_label(by_person), by_label(published)
     common = [label for label in ours if label in theirs]
     if not common:
         raise DataError(f"no variant is in both: {', '.join(ours)} by person, {', '.join(theirs)} as published")
-    rows = [_row(label, ours[label], theirs[label]) for label in common]
+    note = _note(by_person)
+    rows = [_row(label, ours[label], theirs[label]) | {"note": note} for label in common]
     return sorted(rows, key=lambda row: row["person_rmse_px"])
 
 
-def _variants(found: list[Entry]) -> dict[str, list[Entry]]:
-    """Runs that differ in the seed only, under their label."""
-    variants: dict[str, list[Entry]] = {}
-    for entry in found:
-        variants.setdefault(entry.label, []).append(entry)
-    return variants
+def check_one_source(found: list[Entry]) -> None:
+    """Raise DataError, naming two runs, unless all were made of one file with one schema and size of image."""
+    runs = {f"{entry.data}/{entry.name}": _made_of(entry) for entry in found if entry.config}
+    first, expected = next(iter(runs.items()))
+    for name, made_of in runs.items():
+        for what, value in made_of.items():
+            if value != expected[what] or value is None:
+                raise DataError(f"{name} has {what} {value}, {first} {expected[what]}; runs of one file are accepted")
+
+
+def _made_of(entry: Entry) -> dict[str, object]:
+    return {
+        "schema": entry.schema.name,
+        "image size": entry.config["image_size"],
+        "data source": (entry.config.get("data_source") or {}).get("sha256"),
+    }
+
+
+def _note(found: list[Entry]) -> str:
+    data, size, hint = ON_THE_SAME
+    there = any(entry.data == data and entry.config.get("image_size") == size for entry in found)
+    return f"{CAVEAT}; {hint}" if there else CAVEAT
 
 
 def _row(label: str, by_person: list[Entry], published: list[Entry]) -> Row:
@@ -97,7 +126,7 @@ def _row(label: str, by_person: list[Entry], published: list[Entry]) -> Row:
         }
     low, high = uncertainty.difference_interval(*scored)
     difference = row["published_rmse_px"] - row["person_rmse_px"]
-    return row | {"difference_px": difference, "low_px": low, "high_px": high, "note": CAVEAT}
+    return row | {"difference_px": difference, "low_px": low, "high_px": high}
 
 
 def _face_nme(entry: Entry) -> np.ndarray:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data_prep import __main__ as data_prep
+from data_prep.augment import PIPELINES
 from data_prep.faceset import DataError
 from data_prep.missing import TREATMENTS
 from evaluation.study_fields import checked, count, list_of, one_of, rate, seed, table, text
@@ -52,7 +53,7 @@ class DataSet:
 class Training:
     """A run trained on the data set. A baseline has no recipe and no seed.
 
-    epochs, learning_rate, loss: in place of the recipe's.
+    epochs, learning_rate, loss, augmentation: in place of the recipe's.
     treatment: that the data are prepared with. specialist: whether `models.specialist` trains it, which makes another
     treatment of it.
     """
@@ -65,11 +66,12 @@ class Training:
     specialist: bool = False
     learning_rate: float | None = None
     loss: str | None = None
+    augmentation: str | None = None
 
     @property
     def changes(self) -> dict:
         """Of the recipe, by field."""
-        return {"epochs": self.epochs, "learning_rate": self.learning_rate, "loss": self.loss}
+        return {field: getattr(self, field) for field in ("epochs", "learning_rate", "loss", "augmentation")}
 
     @property
     def own_treatment(self) -> str:
@@ -220,7 +222,7 @@ def _trainings(where: str, fields: dict, seeds: dict[str, tuple[int, ...] | None
     """Every model with every recipe, treatment and seed of the block."""
     grid = {"models": NAMES, "recipes": RECIPES, "treatments": (*TREATMENTS, specialist.TREATMENT)}
     required = {name: list_of(one_of(names)) for name, names in grid.items()}
-    kinds = {"epochs": count, "learning_rate": rate, "loss": one_of(LOSSES)}
+    kinds = {"epochs": count, "learning_rate": rate, "loss": one_of(LOSSES), "augmentation": one_of(PIPELINES)}
     block = checked(where, fields, required, {"seeds": list_of(seed), **kinds})
     changes = {field: block[field] for field in kinds}
     if without := [recipe for recipe in block["recipes"] if not (block["seeds"] or seeds[recipe])]:

@@ -19,6 +19,8 @@ from models.runs import RECORD_FILES, read_run
 
 RUNS, RESULTS = Path("runs"), Path("results")
 CODE = Path(data_prep.__file__).parent
+# Options of `python -m data_prep` that do not shape what it writes, or that the manifest's source tells better.
+NOT_OF_THE_ARRAYS = ("input", "source", "download", "sha256", "output", "results", "no_analysis", "command")
 PREPARE, TRAIN, APPLY, EVALUATE = KINDS = ("prepare", "train", "apply", "evaluate")
 DONE, TO_DO = "done", "to do"
 ALWAYS = "always"  # tables cost seconds, and show what is there now
@@ -155,7 +157,7 @@ def find_prepared(data: DataSet, treatment: str) -> Prepared | None:
         return None
     asked = parse_preparation(data.preparation(treatment), "study")
     for options in (asked, made):
-        for name in ("input", "source", "output", "results", "no_analysis", "command"):  # do not shape the arrays
+        for name in NOT_OF_THE_ARRAYS:
             delattr(options, name)
     source = found.manifest["source"]
     same = asked == made and found.name == data.name and source["kind"] == data.source and _same_file(data, source)

@@ -10,6 +10,7 @@ than the four points of the second are asked follows that one, and --second-sour
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,12 @@ from tqdm import tqdm
 
 from data_prep.faceset import DataError, FaceSet
 from data_prep.schema import KAGGLE15, SECOND_SOURCE_POINTS
-from data_prep.sources.kaggle import read_test
-from data_prep.sources.kaggle_lookup import Lookup, read_lookup
+from data_prep.sources.kaggle import TEST, read_test
+from data_prep.sources.kaggle_lookup import LOOKUP, Lookup, read_lookup
+from evaluation import collect
 from models.apply import load_network
 from models.fitting import PREDICT_BATCH
-from models.runs import read_run
+from models.runs import RECORD_FILES
 
 SECOND = np.isin(KAGGLE15.points, SECOND_SOURCE_POINTS)  # bool [K]
 
@@ -52,12 +54,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def submit(runs: list[Path], second_source_runs: list[Path], test: Path, lookup_path: Path, output: Path) -> None:
     """Write the submission and print what is in it. Raises DataError where it cannot; then nothing is written."""
-    if output.is_dir() or output.resolve() in (test.resolve(), lookup_path.resolve()):
-        raise DataError(f"--output {output} is {'a folder' if output.is_dir() else 'an input'}; name a file of its own")
+    folders = {*runs, *second_source_runs}
+    of_runs = (folder / name for folder in folders for name in (*RECORD_FILES, "model.keras"))
+    check_output(output, [TEST.find(test), LOOKUP.find(lookup_path), *of_runs])
     lookup, faces = read_lookup(lookup_path), read_test(test)
     places = places_of(lookup, faces)
     sources = label_sources(asked_points(lookup, places, len(faces)))
-    for folder in {*runs, *second_source_runs}:
+    for folder in folders:
         check_run(folder, faces)
 
     points = np.full(faces.keypoints.shape, np.nan)
@@ -75,6 +78,15 @@ def submit(runs: list[Path], second_source_runs: list[Path], test: Path, lookup_
         print(f"{moved} location(s) clipped to the image")
     if unasked := int((sources == 0).sum()):
         print(f"{unasked} test image(s) that the lookup asks nothing of")
+
+
+def check_output(output: Path, inputs: Iterable[Path]) -> None:
+    """Raise DataError where the output is a folder or one of these files, or could not be written after the work."""
+    if output.is_dir() or output.resolve() in {path.resolve() for path in inputs}:
+        raise DataError(f"--output {output} is {'a folder' if output.is_dir() else 'an input'}; name a file of its own")
+    place = next(path for path in output.resolve().parents if path.exists())  # folders below it are made
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise DataError(f"--output {output} cannot be written: {place} is no folder that takes new files")
 
 
 def places_of(lookup: Lookup, faces: FaceSet) -> np.ndarray:
@@ -104,7 +116,7 @@ def label_sources(asked: np.ndarray) -> np.ndarray:
 
 def check_run(folder: Path, faces: FaceSet) -> None:
     """Raise DataError for a run that is not finished, or not of these keypoints and this size of image."""
-    config = read_run(folder).config
+    config = collect.read(folder).config
     for what, of_run, of_test in (
         ("keypoints", config["schema"], faces.schema.name),
         ("image size", config["image_size"], list(faces.images.shape[1:])),

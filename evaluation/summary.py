@@ -10,8 +10,8 @@ from itertools import combinations
 import numpy as np
 
 from data_prep.faceset import DataError
-from evaluation import metrics, tables, uncertainty
-from evaluation.entries import Entry
+from evaluation import tables, uncertainty
+from evaluation.entries import Entry, by_validation
 from evaluation.tables import Row
 from evaluation.uncertainty import Comparison
 
@@ -30,7 +30,7 @@ def summary(entries: list[Entry]) -> list[Row]:
 def comparisons(entries: list[Entry]) -> list[Row]:
     """A row per pair of variants that differ in one thing only, and per variant against the best baseline.
 
-    The best baseline is chosen by validation RMSE. `p_holm` corrects for the number of rows.
+    The best baseline is chosen by validation (`entries.by_validation`). `p_holm` corrects for the number of rows.
     Raises DataError where a pair was not tested on the same faces.
     """
     trained = [runs for runs in _variants(entries) if not runs[0].is_baseline]
@@ -41,7 +41,7 @@ def comparisons(entries: list[Entry]) -> list[Row]:
             pairs.append((different[0], a, b))
     pairs.sort(key=lambda pair: PARTS.index(pair[0]))
     if baselines := [entry for entry in entries if entry.is_baseline]:
-        best = min(baselines, key=lambda entry: np.nan_to_num(metrics.rmse_px(entry.val.errors), nan=np.inf))
+        best, *_ = by_validation(baselines)
         pairs += [("baseline", runs, [best]) for runs in trained]
     results = [_compare(a, b) for _, a, b in pairs]
     adjusted = uncertainty.holm(np.array([result.p_value for result, _ in results]))

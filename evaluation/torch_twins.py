@@ -125,14 +125,14 @@ class NaimishNet(nn.Module):
 
 
 class Net2(nn.Module):
-    """models/net2.py. PyTorch's momentum is the share of the new batch: 0.1 is Keras' 0.9."""
+    """models/net2.py. PyTorch's momentum is the share of the new batch: 0.3 is Keras' 0.7."""
 
     def __init__(self, image_size, mean_face):
         super().__init__()
         channels, sides = 1, image_size
         for number, (filters, size) in enumerate(net2.BLOCKS, start=1):
             self.add_module(f"conv{number}", nn.Conv2d(channels, filters, size))
-            self.add_module(f"normalise{number}", nn.BatchNorm2d(filters, eps=1e-5, momentum=0.1))
+            self.add_module(f"normalise{number}", nn.BatchNorm2d(filters, eps=1e-5, momentum=0.3))
             channels, sides = filters, [(side - size + 1) // 2 for side in sides]
         self.pool = nn.MaxPool2d(2)
         self.dropout = nn.Dropout(0.2)

@@ -19,7 +19,9 @@ from data_prep.prepared import load
 from models.backend import import_keras
 from models.provenance import provenance
 from models.runs import publish, read_run, write_record
-from models.trainer import predict, split_of
+from models.trainer import about, predict, split_of
+
+NEEDED = ("run", "data", "data_source", "split", "schema", "image_size", "command")  # of a run's config.json
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,9 +45,11 @@ def main(argv: list[str] | None = None) -> int:
 def apply(folder: Path, data_folder: Path, output: Path | None, command: str) -> Path:
     """Write the record of a run's network on other data; returns its folder.
 
-    Raises DataError where the network's keypoints or image size are not the data's.
+    Raises DataError where the network's keypoints or image size are not the data's, or the run's config is damaged.
     """
     run, data = read_run(folder), load(data_folder)
+    if lacking := [key for key in NEEDED if not run.config.get(key)]:
+        raise DataError(f"{folder} holds a damaged run record: config.json lacks {', '.join(lacking)}")
     image_size = list(data.test.images.shape[1:])
     for what, of_run, of_data in (
         ("keypoints", run.config["schema"], data.schema.name),
@@ -54,7 +58,7 @@ def apply(folder: Path, data_folder: Path, output: Path | None, command: str) ->
         if of_run != of_data:
             raise DataError(f"{folder} was trained for {what} {of_run}, {data_folder} has {of_data}")
     source = data.manifest["source"]
-    same_file = source["kind"] != "synthetic" and source["sha256"] == run.config["data_source"]["sha256"]
+    same_file = source["kind"] != "synthetic" and source["sha256"] == run.config["data_source"].get("sha256")
     if same_file and (run.config["split"] != split_of(data) or not np.array_equal(run.test.ids, data.test.ids)):
         raise DataError(
             f"{data_folder} splits the file that {folder} was trained on anew: it would be tested on faces it saw"
@@ -67,15 +71,9 @@ def apply(folder: Path, data_folder: Path, output: Path | None, command: str) ->
     output = output or Path("runs") / data.name / f"{run.name}-from-{trained_on}"
     config = {
         **run.config,
+        **about(data),
         "run": output.name,
-        "data": data.name,
-        "data_source": data.manifest["source"],
         "trained_on": trained_on,
-        "data_folder": str(data.folder),
-        "split": split_of(data),
-        "mean_face": data.manifest["mean_face"],
-        "grouping": data.manifest.get("grouping"),
-        "noise_floor": data.manifest.get("noise_floor"),
         "trained_with": run.config["command"],
         **provenance(import_keras().backend.backend(), command),
     }

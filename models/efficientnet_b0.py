@@ -3,14 +3,18 @@
 Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019, arXiv 1905.11946, as
 `keras.applications` builds it, without its classifier; mean over the last maps, dropout 0.2 as in the paper.
 Departures: gray images of 96x96, copied to three channels, instead of colour ones of 224x224, so the last maps are
-3x3; batch normalisation with momentum 0.9 instead of 0.99, which would still hold the initial values after a hundred
-steps.
+3x3; batch normalisation with momentum 0.8 instead of 0.99, which would still hold the initial values after a hundred
+steps; outputs that start a hundredth as large, so that an untrained head disturbs the backbone less.
 
     python -m models.efficientnet_b0 --weights imagenet --recipe head_first --data data/prepared/kaggle15-none
-    python -m models.efficientnet_b0 --weights FILE --recipe efficientnet     # the file of FILE_NAME, fetched by hand
-    python -m models.efficientnet_b0                                          # from random weights: no transfer
+    python -m models.efficientnet_b0 --weights imagenet --recipe efficientnet --data data/prepared/kaggle15-none
+    python -m models.efficientnet_b0 --data data/prepared/synthetic                 # from random weights: no transfer
+    python -m models.efficientnet_b0 --weights runs/synthetic/RUN/model.keras --data data/prepared/kaggle15-none
 
-Without `--weights` nothing is fetched and nothing is transferred; the run's name says which it was.
+`imagenet` is fetched by Keras; where there is no network, PATH names the file FILE_NAME, fetched by other means. PATH
+may also be the `model.keras` of a run of this network, of any image size and number of keypoints: its backbone's
+weights are taken, and the head starts anew. Without `--weights` nothing is fetched and nothing is transferred. The
+run's name says which it was.
 """
 
 import hashlib
@@ -18,6 +22,7 @@ import sys
 from pathlib import Path
 
 from data_prep.faceset import DataError
+from models.runs import read_run
 
 # As `keras.applications` has them (keras 3.15.1).
 FILE_NAME = "efficientnetb0_notop.h5"
@@ -26,11 +31,12 @@ MD5 = "50bc09e76180e00e4465e1a485ddc09d"
 # Of the photographs' red, green and blue in 0-1; the network was trained on (value - mean) / deviation.
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+NAME, NONE = "efficientnet_b0", "no ImageNet"
 OPTIONS = {
     "weights": {
         "default": "none",
         "metavar": "{imagenet,none,PATH}",
-        "help": f"to start from: fetched by Keras, random, or a file like {FILE_NAME} (default: none)",
+        "help": f"to start from: fetched by Keras, random, {FILE_NAME} or a run's model.keras (default: none)",
     }
 }
 
@@ -38,10 +44,15 @@ OPTIONS = {
 def title(weights: str) -> str:
     """What runs and tables add to the network's name. Raises DataError for a file that does not exist."""
     if weights == "none":
-        return "no ImageNet"
+        return NONE
     if weights == "imagenet" or (md5 := _md5(weights)) == MD5:
         return "ImageNet"
-    return f"{Path(weights).name}, md5 {md5[:8]}"
+    path = Path(weights)
+    if path.name == "model.keras" and (path.parent / "config.json").is_file():
+        run = read_run(path.parent)
+        before = run.config["model"].removeprefix(f"{NAME} (").removesuffix(")")
+        return f"pre-trained on {run.config['data']}" if before == NONE else f"{before}, then {run.config['data']}"
+    return f"{path.name}, md5 {md5[:8]}"
 
 
 def build(image_size, mean_face, weights=OPTIONS["weights"]["default"]):
@@ -64,11 +75,13 @@ def build(image_size, mean_face, weights=OPTIONS["weights"]["default"]):
     )
     for layer in backbone.layers:
         if isinstance(layer, layers.BatchNormalization):
-            layer.momentum = 0.9
-    if weights != "none":
+            layer.momentum = 0.8
+    if Path(weights).suffix == ".keras":
+        _load_run(backbone, Path(weights))
+    elif weights != "none":
         _load(backbone, _fetched() if weights == "imagenet" else weights)
     x = layers.Dropout(0.2, name="dropout")(backbone(x))
-    return Model(images, keypoint_output(x, image_size, mean_face), name="efficientnet_b0")
+    return Model(images, keypoint_output(x, image_size, mean_face, start=0.01), name=NAME)
 
 
 def _fetched() -> str:
@@ -87,7 +100,6 @@ def _fetched() -> str:
 def _load(backbone, path: str) -> None:
     """Load a weights file of `keras.applications`' EfficientNetB0 without its top."""
     import numpy as np
-    from keras import layers
 
     try:
         backbone.load_weights(path)
@@ -99,12 +111,31 @@ def _load(backbone, path: str) -> None:
     # The file also normalises colours: by the root of the deviation, which Keras divides by once more
     # (https://github.com/tensorflow/tensorflow/issues/49930). Here `unit_to_imagenet` has done all of it: weights
     # of a Normalization layer would be lost where a trainer copies them from network to network.
-    normalisation = next(layer for layer in backbone.layers if isinstance(layer, layers.Normalization))
+    normalisation = _normalisation(backbone)
     mean, variance, count = normalisation.get_weights()
     if not np.allclose([mean, variance], [IMAGENET_MEAN, IMAGENET_DEVIATION], atol=1e-3):
         raise DataError(f"{path} was trained on colours with another mean and deviation than ImageNet's")
     normalisation.set_weights([np.zeros_like(mean), np.ones_like(variance), count])
     normalisation.finalize_state()
+
+
+def _load_run(backbone, path: Path) -> None:
+    """Load the weights that a saved network of this module has in its backbone."""
+    from models.apply import load_network
+
+    trained = {layer.name: layer for layer in load_network(path).layers}.get(backbone.name)
+    try:
+        backbone.set_weights(trained.get_weights())
+    except (AttributeError, ValueError) as error:  # it has none, or one of other layers
+        raise DataError(f"{path} is not a network of models/{NAME}.py: its backbone does not fit") from error
+    _normalisation(backbone).finalize_state()
+
+
+def _normalisation(backbone):
+    """The backbone's layer that normalises colours."""
+    from keras import layers
+
+    return next(layer for layer in backbone.layers if isinstance(layer, layers.Normalization))
 
 
 def _md5(path: str) -> str:
@@ -118,4 +149,4 @@ def _md5(path: str) -> str:
 if __name__ == "__main__":
     from models.trainer import main
 
-    sys.exit(main("efficientnet_b0"))
+    sys.exit(main(NAME))

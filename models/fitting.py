@@ -41,7 +41,7 @@ def fit(
     """Train on the `filled` labels of `train`; the epoch to keep is chosen on those of `val`.
 
     mean_face: float [K, 2] in pixels, where the network starts from. policy: a Keras dtype policy for the training.
-    tensorboard: folder for its logs. Raises DataError where no epoch has a finite validation loss.
+    tensorboard: folder for its logs. Raises DataError where the epoch to keep has no finite validation loss.
     """
     keras = import_keras()
     from models.batches import Batches
@@ -73,14 +73,17 @@ def fit(
             history[name] = history.get(name, []) + values
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
     history |= clock.columns
-    if not np.isfinite(history["val_mse"]).any():
-        raise DataError(f"training diverged: no finite validation loss (learning rate {recipe.learning_rate})")
+    best_epoch = stopping.best_epoch + 1 if recipe.restore_best else len(history["epoch"])
+    if not np.isfinite(history["val_mse"][best_epoch - 1]):
+        raise DataError(
+            f"training diverged: no finite validation loss in epoch {best_epoch}, which is kept "
+            f"(learning rate {recipe.learning_rate})"
+        )
 
     # What is saved and scored is a float32 network: a file saved under mixed precision stays so for its users.
     keras.mixed_precision.set_global_policy("float32")
     final = model.build(train.images.shape[1:], mean_face)
     final.set_weights(network.get_weights())
-    best_epoch = stopping.best_epoch + 1 if recipe.restore_best else len(history["epoch"])
     return Fitted(final, history, best_epoch, round(seconds, 1), round(cpu_seconds, 1))
 
 
@@ -115,8 +118,9 @@ def learning_rate(keras, recipe: Recipe, steps_per_epoch: int):
 
 
 def early_stopping(keras, recipe: Recipe):
+    """Chooses the epoch by the mean squared error in px^2, pooled over points, whatever the recipe's loss is."""
     return keras.callbacks.EarlyStopping(
-        monitor="val_mse",  # the validation loss, pooled over points
+        monitor="val_mse",
         mode="min",
         patience=recipe.epochs if recipe.patience is None else recipe.patience,
         min_delta=recipe.min_delta,

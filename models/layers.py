@@ -3,7 +3,7 @@
 Both ends are made of Keras' own layers, so a saved model loads anywhere without this project's code.
 """
 
-from keras import Input, layers
+from keras import Input, initializers, layers
 
 
 def gray_input(image_size):
@@ -13,14 +13,20 @@ def gray_input(image_size):
     return images, layers.Rescaling(1 / 127.5, offset=-1.0, name="gray_to_unit")(x)
 
 
-def keypoint_output(x, image_size, mean_face):
+def keypoint_output(x, image_size, mean_face, start=1.0):
     """Dense output for keypoints [B, K, 2] in pixels: mean face + (width / 10) * network output, in float32.
 
     x: [B, F] features. mean_face: [K][2] pixels, the training set's, so that zero is the mean face and the
     network only has to learn how a face departs from it. Float32 whatever the policy: bfloat16 would round
     pixels to steps of 0.25 to 0.5.
+
+    start: size of the initial weights, 1 being Glorot's. With a hundredth the untrained network answers with the mean
+    face. Usual ones make the first steps mend what the outputs of all faces are off by, which kills units behind
+    normalised features (models/net2.py), takes long behind strong dropout, and disturbs what a pre-trained backbone
+    knows. Not zero: the layers before would get no gradient from the first step.
     """
-    x = layers.Dense(2 * len(mean_face), dtype="float32", name="outputs")(x)
+    glorot = initializers.VarianceScaling(start**2, mode="fan_avg", distribution="uniform")
+    x = layers.Dense(2 * len(mean_face), kernel_initializer=glorot, dtype="float32", name="outputs")(x)
     x = layers.Reshape((len(mean_face), 2), dtype="float32", name="points")(x)
     offset = [[float(value) for value in point] for point in mean_face]
     return layers.Rescaling(image_size[1] / 10, offset=offset, dtype="float32", name="keypoints")(x)

@@ -4,7 +4,8 @@ Agarwal, Krohn-Grimberghe & Vyas, "Facial Key Points Detection using Deep Convol
 2017, arXiv 1710.00977: convolutions 4x4, 3x3, 2x2 and 1x1 without padding, ELU, 2x2 max-pooling, two dense layers of
 1000, the second one linear; dropout 0.1 to 0.6; Glorot uniform initialisation of the dense layers.
 Departures: one network for all keypoints instead of one for each; the convolutions, whose uniform initialisation the
-paper leaves without a range, are Glorot uniform too.
+paper leaves without a range, are Glorot uniform too; outputs that start a hundredth as large, for behind dropout of
+0.6 the usual ones put the untrained network 10 px off (models/layers.py).
 
     python -m models.naimishnet --data data/prepared/kaggle15-none --recipe quick
 """
@@ -30,7 +31,7 @@ def build(image_size, mean_face):
     x = layers.Dropout(0.5, name="dropout5")(x)
     x = layers.Dense(1000, name="hidden2")(x)
     x = layers.Dropout(0.6, name="dropout6")(x)
-    return Model(images, keypoint_output(x, image_size, mean_face), name="naimishnet")
+    return Model(images, keypoint_output(x, image_size, mean_face, start=0.01), name="naimishnet")
 
 
 if __name__ == "__main__":

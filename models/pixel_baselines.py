@@ -18,7 +18,7 @@ from data_prep.faceset import DataError
 from data_prep.prepared import Prepared, load
 from models.provenance import commit, provenance
 from models.runs import RECORD_FILES, Predictions, publish, read_run, write_record
-from models.trainer import predict, same_faces, split_of
+from models.trainer import about, predict, same_faces, split_of
 
 # Width of the window of the local contrast, in image sides. Chosen on kaggle15's validation faces, where 0.06 and 0.2
 # of the side, and the mean and deviation of the whole image, were worse for both baselines.
@@ -125,15 +125,7 @@ def write_baseline(
     _, settings, fitted, val = best
     config = {
         "run": run,
-        "data": data.name,
-        "data_source": data.manifest["source"],
-        "trained_on": data.name,
-        "data_folder": str(data.folder),
-        "split": split_of(data),
-        "schema": data.schema.name,
-        "image_size": list(data.train.images.shape[1:]),
-        "grouping": data.manifest.get("grouping"),
-        "noise_floor": data.manifest.get("noise_floor"),
+        **about(data),
         "treatment": data.manifest["treatment"],
         "model": model,
         "baseline": True,
@@ -141,7 +133,6 @@ def write_baseline(
         "tried": tried,
         "seed": None,  # nothing is drawn
         "precision": "float32",
-        "mean_face": data.manifest["mean_face"],
         "parameters": fitted.parameters,
         "train_faces": len(data.train),
         "train_seconds": round(seconds, 1),

@@ -31,8 +31,9 @@ from models.packing import pack, unpack
 RECORD_FILES = ("config.json", "history.csv", "predictions.npz")
 HEAVY_FILES = ("model.keras", "summary.txt", "loss.png", "predictions_test.csv", "tensorboard")
 # A record is meant to be committed, so it is rounded to steps that keep it small: errors to 1/64 px, or the smallest
-# doubling of it with which the file stays below MOST_BYTES. Scores come from the errors; the positions, for pictures
-# and eye distances, need less.
+# doubling of it with which the file stays below MOST_BYTES. A run's pixel scores come from its errors alone. Positions
+# are coarser; labels are positions minus errors, so pictures, eye distances (the normalised errors) and all scores of
+# the mean face have the positions' rounding too. results/README.md says how much that is.
 FINEST, PREDICTED_STEPS = 1 / 64, 4
 MOST_BYTES = 190_000
 ARRAYS = ("ids", "groups", "sources", "predicted", "error", "observed")
@@ -48,7 +49,8 @@ class Predictions:
         the value that the treatment of missing points filled in (NaN where it fills nothing).
     observed: bool [N, K], the truly labelled points.
     step: pixels; `error` is rounded to multiples of it, `predicted` to `PREDICTED_STEPS` of them (0: not rounded, or to
-        float16).
+        float16). So an error is within step / 2 of what it was, `truth` and `filled` within (1 + PREDICTED_STEPS) / 2
+        steps.
     """
 
     ids: np.ndarray
@@ -97,6 +99,8 @@ def read_run(folder: Path) -> Run:
             raise DataError(f"{folder} is not a finished run: {name} is missing")
     try:
         config = json.loads((folder / "config.json").read_text())
+        if not isinstance(config, dict):
+            raise TypeError("config.json is not an object")
         with open(folder / "history.csv", newline="") as file:
             rows = list(csv.DictReader(file))
         history = {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}

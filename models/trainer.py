@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.augment import PIPELINES
 from data_prep.faceset import DataError
 from data_prep.prepared import Prepared, Split, load
 from data_prep.style import STYLE
@@ -22,6 +23,8 @@ from models.provenance import commit, provenance
 from models.recipe import LOSSES, RECIPES, Recipe, get_recipe
 from models.registry import Network, folder_name, get_network, get_options
 from models.runs import RECORD_FILES, Predictions, Run, publish, read_run, write_record
+
+LOSS_LABELS = {"mse": "mean squared error, px²", "smooth_l1": "smooth L1, px"}
 
 
 def main(model: str, argv: list[str] | None = None) -> int:
@@ -37,7 +40,11 @@ def make_run(module: str, model: str, args: argparse.Namespace, load: Callable =
         network = get_network(model, **{option: getattr(args, option) for option in get_options(model)})
         data = load(args.data)
         recipe = get_recipe(args.recipe).with_changes(
-            epochs=args.epochs, batch_size=args.batch_size, learning_rate=args.learning_rate, loss=args.loss
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            learning_rate=args.learning_rate,
+            loss=args.loss,
+            augmentation=args.augmentation,
         )
         output = args.output or default_folder(data, network.name, recipe, args.seed)
         if all((output / name).is_file() for name in RECORD_FILES) and not args.overwrite:
@@ -75,6 +82,7 @@ def parse_arguments(module: str, model: str, argv: list[str] | None, **parser_se
     parser.add_argument("--batch-size", type=int, help="default: the recipe's")
     parser.add_argument("--learning-rate", type=float, help="default: the recipe's")
     parser.add_argument("--loss", choices=LOSSES, help="default: the recipe's")
+    parser.add_argument("--augmentation", choices=PIPELINES, help="of training faces (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0, help="of initial weights, order and dropout (default: 0)")
     parser.add_argument("--output", type=Path, help="default: runs/<data>/<model>-<recipe>-<treatment>-s<seed>")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto",
@@ -104,9 +112,9 @@ def check_same(folder: Path, model: str, data: Prepared, recipe: Recipe, seed: i
         "split": split_of(data),
         "source": [data.manifest["source"][key] for key in source],
     }
-    found = {**config, "source": [config["data_source"].get(key) for key in source]}
+    found = {**config, "source": [(config.get("data_source") or {}).get(key) for key in source]}
     different = [name for name, value in asked.items() if found.get(name) != value]
-    if precision not in ("auto", config["precision"]):
+    if precision not in ("auto", config.get("precision")):
         different.append("precision")
     if not same_faces(run, data):
         different.append("validation or test faces")
@@ -114,8 +122,8 @@ def check_same(folder: Path, model: str, data: Prepared, recipe: Recipe, seed: i
         raise DataError(
             f"{folder} is a finished run with another {', '.join(different)}; --overwrite it or name another --output"
         )
-    if config["commit"] != (now := commit()):
-        print(f"warning: {folder} was trained by commit {config['commit']}, this is {now}", file=sys.stderr)
+    if config.get("commit") != (now := commit()):
+        print(f"warning: {folder} was trained by commit {config.get('commit')}, this is {now}", file=sys.stderr)
 
 
 def same_faces(run: Run, data: Prepared) -> bool:
@@ -167,6 +175,7 @@ def about(data: Prepared) -> dict:
     return {
         "data": data.name,
         "data_source": data.manifest["source"],
+        "data_command": data.manifest.get("command"),
         "trained_on": data.name,
         "data_folder": str(data.folder),
         "split": split_of(data),
@@ -231,15 +240,22 @@ def write_prediction_table(path: Path, predictions: Predictions, data: Prepared)
 
 
 def plot_loss(path: Path, history: dict, config: dict) -> None:
+    loss_figure(history, config).savefig(path, dpi=110, metadata={"Software": None})
+
+
+def loss_figure(history: dict, config: dict):
+    """Loss of training and validation per epoch, in the unit of the recipe's loss, with the kept epoch marked."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    recipe = config["recipe"]
+    kept = "epoch of least validation MSE, kept" if recipe["restore_best"] else "last epoch, kept"
     with rc_context(STYLE):
         figure = Figure(figsize=(6, 4), layout="constrained")
         axes = figure.subplots()
         for name, label in (("loss", "training"), ("val_loss", "validation")):
             axes.plot(history["epoch"], history[name], label=label)
-        axes.axvline(config["best_epoch"], color="0.7", linestyle=":", label="best epoch, kept")
-        axes.set(xlabel="epoch", ylabel="mean squared error, px²", yscale="log", title=config["run"])
+        axes.axvline(config["best_epoch"], color="0.7", linestyle=":", label=kept)
+        axes.set(xlabel="epoch", ylabel=LOSS_LABELS[recipe["loss"]], yscale="log", title=config["run"])
         axes.legend()
-        figure.savefig(path, dpi=110, metadata={"Software": None})
+    return figure

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import __main__ as prepare
+from data_prep import prepared as prepared_data
 from data_prep.augment import (
     PIPELINES,
     Blur,
@@ -17,7 +18,6 @@ from data_prep.augment import (
     Contrast,
     Flip,
     Noise,
-    Normalize,
     Occlude,
     Pipeline,
     RandomCrop,
@@ -236,7 +236,7 @@ def test_a_covered_point_keeps_its_label():
 # --- gray values
 
 
-@pytest.mark.parametrize("step", [Brightness(200), Contrast(3, 5), Normalize(deviation=200), Blur(share=1)])
+@pytest.mark.parametrize("step", [Brightness(200), Contrast(3, 5), Blur(share=1)])
 def test_gray_values_never_wrap(step):
     """One half black and one white: a sum that wraps around makes the black half the brighter one."""
     images = np.zeros((40, 96, 96), np.uint8)
@@ -255,19 +255,15 @@ def test_noise_never_wraps():
     assert 155 > changed[1].min() >= 15
 
 
-def test_brightness_contrast_and_normalize_by_hand():
+def test_brightness_and_contrast_by_hand():
     half = np.zeros((1, 4, 4), np.uint8)
-    half[0, :2], half[0, 2:] = 100, 140  # mean 120, standard deviation 20
-    rng = np.random.default_rng(0)
+    half[0, :2], half[0, 2:] = 100, 140  # mean 120
     assert np.unique(Brightness(200)(half, Fixed(None, 116))).tolist() == [
         216,
         255,
     ]  # 140 + 116 = 256 is beyond the end
     assert np.unique(Brightness(200)(half, Fixed(None, -120))).tolist() == [0, 20]
     assert np.unique(Contrast(0.5, 2)(half, Fixed(None, np.log(1.5)))).tolist() == [90, 150]
-    assert np.unique(Normalize(mean=130, deviation=50)(half, rng)).tolist() == [80, 180]
-    even = np.full((1, 4, 4), 7, np.uint8)
-    assert np.unique(Normalize(mean=130)(even, rng)).tolist() == [130]
 
 
 def test_noise_blur_and_occlusion_meet_a_share_of_the_faces():
@@ -346,6 +342,19 @@ def test_rescale_crop_fits_any_size(height, width):
         lambda: Contrast(0, 1),
         lambda: Blur(2, 1),
         lambda: Occlude(0.5, 1.5),
+        lambda: Occlude(share=-0.1),
+        lambda: Scale(0.5, float("inf")),
+        lambda: Rotate(-1),
+        lambda: Rotate(float("nan")),
+        lambda: Shift(1.1),
+        lambda: Flip(share=1.1),
+        lambda: Rescale(factor=float("inf")),
+        lambda: RandomCrop(factor=1.1),
+        lambda: Brightness(-5),
+        lambda: Brightness(256),
+        lambda: Noise(deviation=-1),
+        lambda: Noise(share=2),
+        lambda: Blur(share=float("nan")),
         lambda: Pipeline((), KAGGLE15)(*faces(2, IBUG68), 0),
         lambda: Pipeline((), KAGGLE15)(faces(2)[0] / 255, faces(2)[1], 0),
     ],
@@ -353,6 +362,13 @@ def test_rescale_crop_fits_any_size(height, width):
 def test_what_cannot_be_is_refused(make):
     with pytest.raises(DataError):
         make()
+
+
+def test_a_step_out_of_range_says_what_is_accepted():
+    with pytest.raises(DataError, match=r"Flip\(share=3\): share is 3; accepted: 0 to 1"):
+        Flip(share=3)
+    with pytest.raises(DataError, match=r"low is 1.2, high is 0.8; accepted: the lower one first"):
+        Scale(1.2, 0.8)
 
 
 def test_a_composed_draw_is_the_product_of_its_steps():
@@ -389,11 +405,35 @@ def test_real_faces_stay_outside_git(prepared, tmp_path, monkeypatch, capsys):
     for path in prepared.iterdir():
         (real / path.name).write_bytes(path.read_bytes().replace(b'"kind": "synthetic"', b'"kind": "kaggle"'))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(prepared_data, "PROJECT", tmp_path)
     assert command.main(["--data", "real", "--faces", "1", "--draws", "1"]) == 0
     assert (tmp_path / "results/tiny/faces/augmentation.png").is_file()
-    assert command.main(["--data", "real", "--output", "results/tiny/augmentation.png"]) == 2
-    assert "a folder named `faces`" in capsys.readouterr().err
-    assert not (tmp_path / "results/tiny/augmentation.png").exists()
+    for place in ("results/tiny/augmentation.png", "docs/faces/augmentation.png"):
+        assert command.main(["--data", "real", "--output", place]) == 2
+        assert f"--output {place} would show real faces" in capsys.readouterr().err
+        assert not (tmp_path / place).exists()
+
+
+def test_where_other_peoples_faces_may_lie(tmp_path, monkeypatch):
+    """As .gitignore has it: results/*/faces/."""
+    assert "results/*/faces/" in (ROOT / ".gitignore").read_text().split()
+    monkeypatch.chdir(ROOT / "tests")
+    inside = ROOT / "results/kaggle15/faces"
+    for place in (inside, inside / "features/x", "../results/kaggle15/faces/a.png", tmp_path / "a.png", ROOT.parent):
+        prepared_data.refuse_public(place)
+    for place in ("faces/a.png", "results/x/faces/a.png", ROOT, ROOT / "results/a.png", ROOT / "results/faces/a.png",
+                  ROOT / "results/x/y/faces/a.png", inside / "../a.png"):  # fmt: skip
+        with pytest.raises(DataError, match="would show real faces"):
+            prepared_data.refuse_public(place)
+    (tmp_path / "link").symlink_to(ROOT / "results/kaggle15")
+    with pytest.raises(DataError):
+        prepared_data.refuse_public(tmp_path / "link/a.png")
+
+
+def test_embedded_faces_are_told_by_the_source():
+    assert prepared_data.embedded({"kind": "synthetic"})
+    for source in ({"kind": "kaggle"}, {}, None, [], "synthetic"):
+        assert not prepared_data.embedded(source)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from data_prep.faceset import DataError
 from models import efficientnet_b0
 from models.backend import import_keras
 from models.registry import get_network
+from tests.test_evaluation import make_run
 
 keras = import_keras()
 
@@ -33,8 +34,13 @@ def fresh():
 def write(path, statistics=(efficientnet_b0.IMAGENET_MEAN, efficientnet_b0.IMAGENET_DEVIATION)):
     """A file like the one that Keras fetches, in the format of that file, with random weights."""
     network = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(*SIZE, 3))
+    # Untrained, its normalisation layers damp every image to nothing: let them see one batch.
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.2
+    network(np.random.default_rng(0).uniform(0, 255, (16, *SIZE, 3)).astype(np.float32), training=True)
     layer = next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
-    layer.set_weights([*map(np.float32, statistics), 0])
+    layer.set_weights([*map(np.float32, statistics), np.int32(0)])
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, network)
     return str(path)
@@ -47,7 +53,8 @@ def file(tmp_path_factory):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """Keras' own folder for fetched files, empty."""
+    """Keras' own folder for fetched files, empty. It has to exist, or Keras takes one in /tmp."""
+    (tmp_path / "keras").mkdir()
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path / "keras"))
     return tmp_path / "keras"
 
@@ -94,6 +101,55 @@ def test_the_name_says_which_weights(file, monkeypatch):
     assert name(file) == f"efficientnet_b0 (efficientnetb0_notop.h5, md5 {md5[:8]})"
     monkeypatch.setattr(efficientnet_b0, "MD5", md5)  # the very file that Keras would fetch
     assert name(file) == "efficientnet_b0 (ImageNet)"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run on embedded faces with 68 points, in larger images; and its network."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    make_run(folder, "efficientnet_b0 (no ImageNet)", data="synthetic")
+    network = get_network("efficientnet_b0").build((48, 48), np.full((68, 2), 24.0))
+    network.save(folder / "model.keras")
+    return folder, network
+
+
+def test_a_runs_backbone_is_taken(run):
+    folder, before = run
+    network = get_network("efficientnet_b0", weights=str(folder / "model.keras"))
+    assert network.name == "efficientnet_b0 (pre-trained on synthetic)"
+    built = network.build(SIZE, MEAN_FACE)
+    assert built.output_shape == (None, 15, 2)
+    backbone = built.get_layer("backbone")
+    for found, expected in zip(backbone.get_weights(), before.get_layer("backbone").get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    # Another network's differ, so the equality above says something.
+    other = build("none").get_layer("backbone")
+    assert any(not np.array_equal(a, b) for a, b in zip(backbone.get_weights(), other.get_weights(), strict=True))
+    assert {layer.momentum for layer in backbone.layers if hasattr(layer, "momentum")} == {0.8}
+
+
+def test_the_name_says_all_that_was_trained_on(run, tmp_path):
+    for before, after in (
+        ("ImageNet", "ImageNet, then kaggle15"),
+        ("pre-trained on synthetic", "pre-trained on synthetic, then kaggle15"),
+    ):
+        folder = make_run(tmp_path / before, f"efficientnet_b0 ({before})", data="kaggle15")
+        file = folder / "model.keras"
+        file.write_bytes(b"")  # the name is known before the network is read
+        assert get_network("efficientnet_b0", weights=str(file)).name == f"efficientnet_b0 ({after})"
+    moved = tmp_path / "model.keras"  # a run's network without its run
+    moved.write_bytes((run[0] / "model.keras").read_bytes())
+    assert get_network("efficientnet_b0", weights=str(moved)).name.startswith("efficientnet_b0 (model.keras, md5 ")
+
+
+def test_other_networks_and_damaged_files_are_refused(tmp_path):
+    base = tmp_path / "base.keras"
+    get_network("base").build(SIZE, MEAN_FACE).save(base)
+    with pytest.raises(DataError, match="base.keras is not a network of models/efficientnet_b0.py"):
+        build(str(base))
+    base.write_text("no network")
+    with pytest.raises(DataError, match="base.keras is not a Keras model file"):
+        build(str(base))
 
 
 def test_other_files_are_refused(tmp_path):

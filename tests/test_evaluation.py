@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
@@ -255,6 +256,31 @@ def test_main_runs_are_chosen_by_validation_not_by_test(tmp_path):
     ]
     chosen = entries.main_entries([entries.from_run(read_run(f)) for f in folders], 4)
     assert [entry.name for entry in chosen] == ["base-s1"]
+
+
+def with_validation(entry, ids, *errors):
+    """The entry with these validation faces, every point of a face off by (0, its error)."""
+    of_faces = np.zeros((len(ids), K, 2)) + np.array(errors)[:, None, None] * (0, 1)
+    return replace(entry, val=replace(entry.val, ids=np.array(ids, int), errors=of_faces))
+
+
+def test_validation_ranks_on_the_faces_that_all_have(tmp_path):
+    folders = [make_run(tmp_path / f"{name}-s0", name) for name in ("base", "v1", "lenet5")]
+    base, v1, lenet5 = read_entries(*folders)[:3]
+    # v1 lacks the hard faces, as with `drop`: 2 px on all it has, where base has 1 px; over its own base has more.
+    base = with_validation(base, [1, 2, 3, 4], 1, 9, 1, 9)
+    v1 = with_validation(v1, [3, 1], 2, 2)
+    nothing = with_validation(lenet5, [], *())
+    assert entries.by_validation([v1, nothing, base]) == [base, v1, nothing]
+    assert list(entries.by_label([v1, base])) == ["base (quick, none)", "v1 (quick, none)"]
+    assert entries.main_entries([v1, base, nothing], 1) == [base]
+
+
+def test_the_mean_face_comes_from_the_finest_record(tmp_path):
+    runs = [read_run(make_run(tmp_path / name)) for name in ("a-s0", "b-s0")]
+    coarse = replace(runs[0], test=replace(runs[0].test, step=1 / 8, error=runs[0].test.error + 0.25))
+    # The truth of b, whose record is rounded least: (50, 50), not less by a quarter.
+    assert entries.mean_face([coarse, runs[1]]).test.truth[0, 0].tolist() == [50, 50]
 
 
 # --- baselines, flags, the noise floor

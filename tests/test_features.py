@@ -137,7 +137,9 @@ def make_run(folder, network=None, **changes):
         network.save(folder / "model.keras")
     empty = Predictions(*(np.zeros(0, int),) * 3, *(np.zeros((0, 15, 2), np.float32),) * 2, np.zeros((0, 15), bool))
     config = {"run": folder.name, "data": "toy", "data_folder": "toy", "schema": "kaggle15", "image_size": [96, 96]}
-    write_record(folder, config | changes, {"epoch": [1.0]}, val=empty, test=empty)
+    config |= {"model": "toy", "recipe": {"name": "quick"}, "treatment": "none", "seed": 0}
+    config |= {"mean_face": [[48.0, 48.0]] * 15}
+    write_record(folder, config | changes, dict.fromkeys(("epoch", "loss", "val_loss"), [1.0]), val=empty, test=empty)
     return folder
 
 
@@ -164,6 +166,16 @@ def test_pictures_go_where_git_may_see_them_or_not(here, capsys):
     assert {path.name for path in (here / "mine").iterdir()} == {"filters.png", "maps.png"}
 
 
+def test_a_real_face_is_not_written_where_git_would_see_it(here, monkeypatch, capsys):
+    monkeypatch.setattr(prepared, "PROJECT", here)
+    real = ["--run", "run", "--data", "real", "--output"]
+    assert features.main([*real, "results/toy/features/run"]) == 2
+    assert "--output results/toy/features/run would show real faces" in capsys.readouterr().err
+    assert not (here / "results").exists()
+    assert features.main([*real, "results/toy/faces/mine"]) == 0
+    assert (here / "results/toy/faces/mine/maps.png").is_file()
+
+
 def test_the_face(here):
     data = prepared.load(here / "toy")
     assert features.pick_face(data)[0] == "5"  # of the test faces 4 and 5, the one with all points
@@ -181,9 +193,18 @@ def test_the_face(here):
         (["--run", "light"], "light/model.keras does not exist"),
         (["--run", "other"], "other takes images of [48, 48], toy has [96, 96]"),
         (["--run", "dense"], "dense: the network has no convolutions"),
+        (["--run", "damaged"], "damaged holds a run that cannot be scored: config.json lacks run, data"),
+        (["--run", "list"], "list holds a damaged run record: config.json is not an object"),
+        (["--run", "lost"], "lost does not say where its data lie"),
     ],
 )
 def test_what_cannot_be_drawn(here, capsys, options, found):
+    for name, content in (("damaged", "{}"), ("list", "[]")):
+        if options[1] == name:
+            (make_run(here / name) / "config.json").write_text(content)
+    if options[1] == "lost":
+        config = make_run(here / "lost") / "config.json"
+        config.write_text(config.read_text().replace("data_folder", "elsewhere"))
     if options[1] == "light":
         make_run(here / "light")
     if options[1] == "other":

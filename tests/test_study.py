@@ -153,6 +153,15 @@ def test_blocks_follow_one_another_and_may_have_seeds_of_their_own(here):
     ]
 
 
+def test_a_block_may_change_its_recipe(here):
+    changed = read(SMALL.replace("epochs = 1", 'augmentation = "mild"\nloss = "smooth_l1"'))
+    run = changed.runs[0]
+    assert run.name == "base-quick+loss=smooth_l1+augmentation=mild-none-s0"
+    assert run.recipe.augmentation == "mild"
+    options = trainer.parse_arguments("models.base", "base", list(run.words[1:]))
+    assert (options.loss, options.augmentation) == ("smooth_l1", "mild")
+
+
 def test_the_studies_of_this_project(monkeypatch):
     monkeypatch.chdir(ROOT)
     synthetic, kaggle15 = (read_study(Path(f"studies/{name}.toml")) for name in ("synthetic", "kaggle15"))
@@ -199,6 +208,7 @@ def test_names_are_those_that_the_commands_give(here):
         ("quick = [0, 1]", "slow = [0]", "[seeds]: unknown field 'slow'"),
         ('treatments = ["none"]\nepochs', 'treatments = ["zero"]\nepochs', "treatments 'zero' is unknown"),
         ("epochs = 1", "epochs = 0", "epochs is 0; a whole number from 1"),
+        ("epochs = 1", 'augmentation = "wild"', "augmentation 'wild' is unknown; accepted: none, standard"),
         ("[[train]]", "[train]", "study: train is {"),
         ("[data.tiny]", "[data.tiny.x]", "[data.tiny]: unknown field 'x'"),
         ('source = "synthetic"', 'source = "camera"', "source 'camera' is unknown; accepted: synthetic, kaggle"),
@@ -376,6 +386,16 @@ def test_prepared_data_count_by_the_hash_of_their_file(here):
     assert find_prepared(data, "none") is None
     Path("training.csv").unlink()  # gone since: what was prepared from it is all there is
     assert find_prepared(data, "none")
+
+
+def test_data_that_were_downloaded_count_as_data_of_the_file(here):
+    Path("youtube68.zip").write_bytes(b"any bytes")
+    sha256 = hashlib.sha256(b"any bytes").hexdigest()
+    text = SMALL.replace('"synthetic"', '"youtube68"\ninput = "youtube68.zip"')
+    text = text.replace('"--count", "80"', '"--seed", "0"')
+    command = f"python -m data_prep --source youtube68 --download --sha256 {sha256} --missing none"
+    change_manifest(source={"kind": "youtube68", "path": "data/raw/youtube68.zip", "sha256": sha256}, command=command)
+    assert find_prepared(read(text).data[0], "none").name == "tiny"
 
 
 def test_data_older_than_their_code_are_told(here, capsys):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from data_prep.schema import SCHEMAS
 from evaluation import submission
 from models.backend import import_keras
 from models.runs import Predictions, write_record
@@ -22,9 +23,13 @@ def make_run(folder, shift=0.0, factor=1.0, **changes):
     dense.set_weights([kernel, np.arange(30, dtype=np.float32) + shift])
     folder.mkdir(parents=True)
     keras.Model(images, keras.layers.Reshape((15, 2))(x)).save(folder / "model.keras")
-    empty = Predictions(*(np.zeros(0, int),) * 3, *(np.zeros((0, 15, 2), np.float32),) * 2, np.zeros((0, 15), bool))
     config = {"run": folder.name, "data": "toy", "schema": "kaggle15", "image_size": [96, 96]} | changes
-    write_record(folder, config, {"epoch": [1.0]}, val=empty, test=empty)
+    config |= {"model": "toy", "recipe": {"name": "quick"}, "treatment": "none", "seed": 0}
+    points = len(SCHEMAS[config["schema"]])
+    config |= {"mean_face": [[48.0, 48.0]] * points}
+    none = np.zeros((0, points, 2), np.float32)
+    empty = Predictions(*(np.zeros(0, int),) * 3, none, none, np.zeros((0, points), bool))
+    write_record(folder, config, dict.fromkeys(("epoch", "loss", "val_loss"), [1.0]), val=empty, test=empty)
     return folder
 
 
@@ -40,6 +45,8 @@ def place(tmp_path_factory):
     make_run(folder / "small", image_size=[48, 48])
     make_run(folder / "many", schema="ibug68")
     make_run(folder / "nan", factor=float("nan"))
+    for name, content in (("damaged", "{}"), ("list", "[]")):
+        (make_run(folder / name) / "config.json").write_text(content)
     rows = [f"{i},{' '.join([str(gray)] * 9216)}" for i, gray in GRAYS.items()]
     (folder / "test.csv").write_text("\n".join(["ImageId,Image", *rows]) + "\n")
     asked = [(11, 2, "nose_tip_y"), (4, 1, "left_eyebrow_inner_end_x"), (5, 1, "left_eye_center_x"),
@@ -111,6 +118,8 @@ def test_clip_to_width_and_height():
         (("plain", "many"), "was trained for keypoints ibug68, the test set has kaggle15"),
         (("nan",), "predicts values that are no numbers"),
         (("nowhere",), "is not a finished run: config.json is missing"),
+        (("damaged",), "config.json lacks run, data"),
+        (("plain", "list"), "config.json is not an object"),
     ],
 )
 def test_a_run_that_does_not_fit(place, tmp_path, capsys, runs, found):
@@ -147,3 +156,19 @@ def test_inputs_are_not_overwritten(place, capsys):
     assert "is an input; name a file of its own" in said
     assert "is a folder; name a file of its own" in said
     assert (place / "IdLookupTable.csv").read_text() == before
+
+
+def test_inputs_found_in_folders_or_of_a_run_are_not_overwritten(place, tmp_path, capsys):
+    inputs = [place / "test.csv", place / "IdLookupTable.csv", place / "plain/model.keras"]
+    before = [path.read_bytes() for path in inputs]
+    for path in inputs:
+        assert submit(place, path, "--test", str(place), "--lookup", str(place)) == 2
+        assert f"--output {path} is an input" in capsys.readouterr().err
+    assert [path.read_bytes() for path in inputs] == before
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(place, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    # A network that predicts no numbers shows that nothing is predicted.
+    assert submit(place, tmp_path / "file/new/s.csv", runs=("nan",)) == 2
+    assert f"cannot be written: {tmp_path / 'file'} is no folder" in capsys.readouterr().err

@@ -4,6 +4,8 @@ import csv
 import importlib.util
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -15,6 +17,7 @@ from data_prep.faceset import DataError
 from data_prep.prepared import load
 from evaluation import before_after
 from models import apply, trainer
+from models.fitting import fit
 from models.recipe import RECIPES, Recipe, get_recipe
 from models.registry import Network
 from models.runs import read_run
@@ -45,6 +48,7 @@ def test_a_run_leaves_everything(run):
     assert config["recipe"]["name"] == "quick+epochs=2+batch_size=16"
     assert (config["epochs"], config["train_faces"], config["treatment"]) == (2, 64, "none")
     assert config["command"].startswith("python -m models.base --data")
+    assert config["data_command"].startswith("python -m data_prep --source synthetic --count 80 --missing none")
     assert "Total params" in (run / "summary.txt").read_text()
 
 
@@ -102,6 +106,32 @@ def test_a_finished_run_of_other_options_is_refused(run, data, capsys):
     assert "another recipe; --overwrite" in capsys.readouterr().err
 
 
+def test_augmentation_is_part_of_the_recipe(data, tmp_path):
+    options = ["--epochs", "1", "--batch-size", "16", "--augmentation", "geometric", "--output", str(tmp_path / "new")]
+    assert trainer.main("base", ["--data", str(data), *options]) == 0
+    recipe = read_run(tmp_path / "new").config["recipe"]
+    assert (recipe["name"], recipe["augmentation"]) == (
+        "quick+epochs=1+batch_size=16+augmentation=geometric", "geometric")  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "lacking"), [("{}", "lacks run, data"), ("[]", "is not an object")])
+def test_a_damaged_config_is_one_line(run, data, tmp_path, capsys, content, lacking):
+    damaged = shutil.copytree(run, tmp_path / "damaged")
+    (damaged / "config.json").write_text(content)
+    commands = {
+        apply: ["--run", str(damaged), "--data", str(data), "--output", str(tmp_path / "new")],
+        before_after: ["--run", str(damaged), "--data", str(data), "--output", str(tmp_path / "new")],
+    }
+    for module, options in commands.items():
+        assert module.main(options) == 2
+        error = capsys.readouterr().err
+        assert f"config.json {lacking}" in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+    assert trainer.main("base", ["--data", str(data), *SHORT, "--output", str(damaged)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_the_kept_epoch_is_the_one_of_least_pooled_validation_loss(run, data):
     recorded = read_run(run)
     best = int(np.argmin(recorded.history["val_mse"]))
@@ -124,6 +154,16 @@ def test_applied_to_its_own_data_it_predicts_the_same(run, data, tmp_path):
     again = read_run(tmp_path / "again")
     np.testing.assert_allclose(again.test.predicted, read_run(run).test.predicted, atol=0.07)  # of two precisions
     assert again.config["trained_on"] == "tiny"
+
+
+def test_an_applied_record_tells_how_its_own_data_were_prepared(run, tmp_path):
+    other = tmp_path / "other"
+    options = ("--source", "synthetic", "--count", "40", "--missing", "none", "--no-analysis", "--output", str(other))
+    assert data_prep.main(list(options)) == 0
+    assert apply.main(["--run", str(run), "--data", str(other), "--output", str(tmp_path / "new")]) == 0
+    config = read_run(tmp_path / "new").config
+    assert (config["run"], config["data"], config["trained_on"]) == ("new", "other", "tiny")
+    assert config["data_command"] == shlex.join(["python", "-m", "data_prep", *options])
 
 
 def test_trains_on_jax_without_tensorflow(data, tmp_path):
@@ -174,21 +214,55 @@ def test_bad_options_of_a_network_are_one_line(model, options, message, data, ca
     assert not list(tmp_path.iterdir())
 
 
+def build_with_backbone(image_size, mean_face):
+    """A network of two dense layers, one of them in what passes for a pre-trained part."""
+    import keras
+
+    from models.layers import gray_input, keypoint_output
+
+    images, x = gray_input(image_size)
+    backbone = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.AveragePooling2D(16),
+                                 keras.layers.Flatten(), keras.layers.Dense(4)], name="backbone")  # fmt: skip
+    return keras.Model(images, keypoint_output(backbone(x), image_size, mean_face))
+
+
+def test_a_kept_epoch_that_diverged_is_no_success(data):
+    """The first epoch has negligible steps and a finite loss; the second, which is kept, has steps of 1e30."""
+    prepared = load(data)
+    recipe = Recipe("try", epochs=2, batch_size=16, learning_rate=1e30, restore_best=False,
+                    head_epochs=1, head_learning_rate=1e-12)  # fmt: skip
+    face = np.array(prepared.manifest["mean_face"])
+    toy = Network("toy", {}, build_with_backbone)
+    with pytest.raises(DataError, match="diverged: no finite validation loss in epoch 2, which is kept"):
+        fit(toy, prepared.train, prepared.val, prepared.schema, face, recipe, 0, "float32")
+
+
+@pytest.mark.parametrize(
+    ("loss", "restore_best", "unit", "kept"),
+    [
+        ("mse", True, "mean squared error, px²", "epoch of least validation MSE, kept"),
+        ("smooth_l1", False, "smooth L1, px", "last epoch, kept"),
+    ],
+)
+def test_the_loss_plot_says_what_it_shows(loss, restore_best, unit, kept):
+    recipe = Recipe("try", 2, 8, 1e-3, loss=loss, restore_best=restore_best)
+    config = {"run": "toy", "recipe": recipe.as_dict(), "best_epoch": 2}
+    [ax] = trainer.loss_figure({"epoch": [1, 2], "loss": [4, 1], "val_loss": [5, 2]}, config).axes
+    assert ax.get_ylabel() == unit
+    assert [line.get_label() for line in ax.lines] == ["training", "validation", kept]
+
+
 @pytest.mark.parametrize(("head_rate", "rate", "moved"), [(1e-2, 1e-12, False), (1e-12, 1e-2, True)])
 def test_the_head_learns_first(data, tmp_path, head_rate, rate, moved):
     """A stage of negligible steps moves nothing; the backbone moves in the second stage only, the head in both."""
     import keras
 
-    from models.layers import gray_input, keypoint_output
-
     built = []
 
     def build(image_size, mean_face):
-        images, x = gray_input(image_size)
-        backbone = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.AveragePooling2D(16),
-                                     keras.layers.Flatten(), keras.layers.Dense(4)], name="backbone")  # fmt: skip
-        network = keras.Model(images, keypoint_output(backbone(x), image_size, mean_face))
-        built.append([np.array(layer.get_weights()[0]) for layer in (backbone, network.get_layer("outputs"))])
+        network = build_with_backbone(image_size, mean_face)
+        layers = [network.get_layer(name) for name in ("backbone", "outputs")]
+        built.append([np.array(layer.get_weights()[0]) for layer in layers])
         return network
 
     recipe = Recipe("try", epochs=3, batch_size=16, learning_rate=rate, restore_best=False,
@@ -256,8 +330,20 @@ def test_before_training_is_the_network_that_the_run_started_from(run, data, tmp
     assert len(set(prepared.test.groups[shown])) == len(shown)
     assert (labelled == prepared.test.observed.sum(axis=1).max()).all()
     # Embedded faces may be shown to anyone.
-    assert before_after.write(run, prepared, tmp_path) == tmp_path / "before_after.png"
-    assert (tmp_path / "before_after.png").stat().st_size > 10_000
+    assert before_after.write(run, prepared, tmp_path) == tmp_path / "before_after_base.png"
+    assert (tmp_path / "before_after_base.png").stat().st_size > 10_000
+
+
+def test_before_and_after_of_real_faces_stays_outside_git(run, data, tmp_path, monkeypatch):
+    real = shutil.copytree(data, tmp_path / "real")
+    manifest = (real / "manifest.json").read_text().replace('"kind": "synthetic"', '"kind": "kaggle"')
+    (real / "manifest.json").write_text(manifest)
+    monkeypatch.setattr("data_prep.prepared.PROJECT", tmp_path)
+    with pytest.raises(DataError, match="would show real faces"):
+        before_after.write(run, load(real), tmp_path / "docs")
+    assert not (tmp_path / "docs").exists()
+    results = tmp_path / "results/tiny"
+    assert before_after.write(run, load(real), results) == results / "faces/before_after_base.png"
 
 
 def test_before_and_after_of_other_faces_is_refused(run, data, tmp_path, capsys):

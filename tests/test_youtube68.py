@@ -17,7 +17,7 @@ import pytest
 from data_prep import download
 from data_prep.__main__ import main
 from data_prep.faceset import DataError
-from data_prep.schema import IBUG68
+from data_prep.schema import IBUG68, KAGGLE15
 from evaluation import entries, hyperparameters, splits, tables, uncertainty
 from evaluation.study_file import read_study
 from models.recipe import get_recipe
@@ -118,12 +118,16 @@ def test_options_that_do_not_go_together(here, capsys, words, message):
 # --- downloading
 
 
+NO_FACES = b"PK\5\6" + bytes(18)  # the smallest zip: the end of its list of files, which is empty
+
+
 @pytest.fixture
 def served(tmp_path) -> str:
-    """The address of a loopback server that has one file, youtube.zip."""
+    """The address of youtube.zip on a loopback server, which has another file."""
     folder = tmp_path / "served"
     folder.mkdir()
-    (folder / "youtube.zip").write_bytes(b"not really a zip")
+    (folder / "youtube.zip").write_bytes(NO_FACES)
+    (folder / "login.html").write_bytes(b"<p>Please log in to this network.</p>")
     handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -131,12 +135,12 @@ def served(tmp_path) -> str:
         server.shutdown()
 
 
-SHA256 = hashlib.sha256(b"not really a zip").hexdigest()
+SHA256 = hashlib.sha256(NO_FACES).hexdigest()
 
 
 def test_a_download_prints_its_hash_and_is_fetched_once(here, served, capsys):
     path = download.download_youtube68(here / "raw", url=served)
-    assert path.read_bytes() == b"not really a zip"
+    assert path.read_bytes() == NO_FACES
     assert f"SHA-256 {SHA256} (not checked: no --sha256 was given)" in capsys.readouterr().out
     assert download.download_youtube68(here / "raw", SHA256.upper(), "http://127.0.0.1:1/nothing") == path
     assert capsys.readouterr().out == f"{path}: SHA-256 {SHA256}\n"
@@ -148,6 +152,7 @@ def test_a_download_prints_its_hash_and_is_fetched_once(here, served, capsys):
 @pytest.mark.parametrize(("end", "sha256", "message"), [
     ("", "0" * 64, "the file was not kept"),
     (".absent", None, "cannot be downloaded .*404"),
+    ("/../login.html", None, "what came is no zip .37 bytes.; the file was not kept"),
 ])  # fmt: skip
 def test_what_is_not_the_file_leaves_nothing(here, served, end, sha256, message):
     with pytest.raises(DataError, match=message):
@@ -158,7 +163,7 @@ def test_what_is_not_the_file_leaves_nothing(here, served, end, sha256, message)
 def test_the_command_reads_what_it_downloads(here, served, capsys, monkeypatch):
     monkeypatch.setattr(download, "YOUTUBE68_URL", served)
     assert main(["--source", "youtube68", "--download", "--sha256", SHA256]) == 2
-    assert "data/raw/youtube68.zip: not a readable zip" in capsys.readouterr().err
+    assert "data/raw/youtube68.zip: found neither CSV file" in capsys.readouterr().err
 
 
 # --- tables, from runs whose scores fit on paper
@@ -173,6 +178,7 @@ def run(name="naimishnet-udacity-none-s0", error=3.0, seed=0, split=None, person
     ids, groups = np.arange(n), np.arange(n) // 2
     part = Predictions(ids, groups, np.zeros(n, int), truth + errors, errors, np.ones((n, 68), bool))
     config = {
+        "data_source": {"kind": "youtube68", "sha256": "0beab"},
         "run": name, "data": "youtube68-224", "trained_on": "youtube68-224", "model": "naimishnet", "treatment": "none",
         "seed": seed, "recipe": get_recipe("udacity").with_changes(**recipe).as_dict(), "image_size": [size, size],
         "schema": "ibug68", "mean_face": [[100.0, 100.0]] * 68, "epochs": 2, "best_epoch": 2,
@@ -211,6 +217,28 @@ def test_hyperparameters_by_hand():
     assert hyperparameters.on_scale_224((150 / 7) ** 2, "mse", 96) == pytest.approx(1)
 
 
+def test_hyperparameters_have_blank_cells_where_a_record_lacks_something():
+    bare = run()
+    for key in ("epochs", "best_epoch"):
+        del bare.config[key]
+    bare.config["recipe"] = {"name": "udacity"}
+    [row] = csv.DictReader(tables.to_csv(hyperparameters.rows([entries.from_run(bare)])).splitlines())
+    blank = {name for name, value in row.items() if not value}
+    losses = {f"{part}_loss_224" for part in ("train", "val", "test")}
+    assert blank == {"batch_size", "epochs", "learning_rate", "loss", "train_rmse_px", "val_rmse_px", *losses}
+    assert row["test_rmse_px"] == "0.9091"  # 3 / 7 * sqrt(9 / 2)
+    # The kept epoch is none of the history's.
+    short = replace(run(), config=run().config | {"best_epoch": 3})
+    assert np.isnan(hyperparameters.rows([entries.from_run(short)])[0]["train_loss_224"])
+
+
+def test_hyperparameters_are_of_68_point_runs_trained_on_this_data():
+    entry = entries.from_run(run())
+    applied = replace(entry, config=entry.config | {"trained_with": "python -m models.naimishnet"})
+    assert hyperparameters.rows([applied, replace(entry, schema=KAGGLE15)]) == []
+    assert len(hyperparameters.rows([entry])) == 1
+
+
 def test_both_splits_by_hand():
     person = [entries.from_run(run(f"p{seed}", error, seed)) for seed, error in ((0, 7.0), (1, 7.0), (2, 70.0))]
     published = [entries.from_run(run(f"q{seed}", 3.5, seed, "published", persons=3)) for seed in (0, 1)]
@@ -225,6 +253,46 @@ def test_both_splits_by_hand():
     assert row["person_nme_pct"] == pytest.approx(10)  # 7 of 70 px
     with pytest.raises(DataError, match="no variant is in both"):
         splits.side_by_side(person, [replace(published[0], model="base")])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_size": [96, 96]}, r"q has image size \[96, 96\], youtube68-224/p \[224, 224\]"),
+        ({"data_source": {"sha256": "other"}}, "q has data source other, youtube68-224/p 0beab"),
+        ({"data_source": None}, "q has data source None"),
+    ],
+)
+def test_splits_of_unrelated_data_are_not_compared(changes, message):
+    person, published = entries.from_run(run("p")), entries.from_run(run("q", split="published"))
+    with pytest.raises(DataError, match=message):
+        splits.side_by_side([person], [replace(published, config=published.config | changes)])
+
+
+def test_the_comparison_on_equal_faces_is_named_where_it_was_made():
+    def note(data, size):
+        both = [entries.from_run(run(split=split, size=size)) for split in (None, "published")]
+        return splits.side_by_side(*([replace(entry, data=data)] for entry in both))[0]["note"]
+
+    assert note("youtube68-224", 224) == note("youtube68", 224) == note("mine", 96) == splits.CAVEAT
+    assert note("youtube68", 96) == f"{splits.CAVEAT}; results/leakage/youtube68 compares v1 on the same"
+
+
+def test_a_folder_without_runs_is_named(here, capsys):
+    (here / "results/a").mkdir(parents=True)
+    assert splits.main(["results/a", "results/b"]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "evaluation.splits: error: results/a: no records in its runs/; make its table first with python -m evaluation\n"
+    )
+
+
+def test_losses_at_224_have_six_decimals():
+    one = run()  # half of the coordinates off by 3 px at 224: (3 / 50)^2 / 2 / 2
+    text = tables.to_csv(tables.performance([entries.from_run(one)]))
+    assert ",0.000900," in text
+    row = hyperparameters.rows([entries.from_run(one)])
+    assert ",0.001800," in tables.to_csv(row)  # test_loss_224: 9 / 2 / 2500
 
 
 def test_difference_of_two_test_sets():

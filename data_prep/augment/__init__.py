@@ -2,11 +2,14 @@
 
 `Pipeline(PIPELINES["standard"], schema)(images, keypoints, seed)` changes a batch; see pipeline.py for what a
 pipeline does, geometry.py and pixels.py for its steps. `python -m data_prep.augment` draws a sheet of it.
+
+The 68-point projects' step Normalize, which scales gray values and points to about -1 to 1, is none of these: both
+ends of every network do it (models/layers.py), so that a network takes and gives pixels.
 """
 
 from data_prep.augment.geometry import Flip, RandomCrop, Rescale, Rotate, Scale, Shift
 from data_prep.augment.pipeline import Drawn, Pipeline
-from data_prep.augment.pixels import Blur, Brightness, Contrast, Noise, Normalize, Occlude
+from data_prep.augment.pixels import Blur, Brightness, Contrast, Noise, Occlude
 
 GEOMETRIC = (Flip(), Rotate(15), Scale(0.85, 1.15), Shift(6 / 96))
 
@@ -24,5 +27,5 @@ PIPELINES: dict[str, tuple] = {
 __all__ = [
     "PIPELINES", "Drawn", "Pipeline",
     "Flip", "RandomCrop", "Rescale", "Rotate", "Scale", "Shift",
-    "Blur", "Brightness", "Contrast", "Noise", "Normalize", "Occlude",
+    "Blur", "Brightness", "Contrast", "Noise", "Occlude",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data_prep.augment import PIPELINES, Pipeline
 from data_prep.faceset import DataError
-from data_prep.prepared import Prepared, load
+from data_prep.prepared import Prepared, embedded, load, refuse_public
 
 DPI = 110
 
@@ -49,21 +49,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def default_output(data: Prepared) -> Path:
-    return Path("results") / data.name / ("" if embedded(data) else "faces") / "augmentation.png"
-
-
-def embedded(data: Prepared) -> bool:
-    """Whether the faces are the project's own sampled ones, which anybody may see."""
-    return data.manifest.get("source", {}).get("kind") == "synthetic"
+    return Path("results") / data.name / ("" if embedded(data.manifest.get("source")) else "faces") / "augmentation.png"
 
 
 def check_output(output: Path, data: Prepared) -> None:
     if output.suffix != ".png":
         raise DataError(f"--output {output}: a .png file is accepted")
-    if not embedded(data) and output.resolve().parent.name != "faces":
-        raise DataError(
-            f"--output {output}: {data.name} shows real faces; a folder named `faces`, outside git, is accepted"
-        )
+    if not embedded(data.manifest.get("source")):
+        refuse_public(output)
 
 
 def draw(data: Prepared, args: argparse.Namespace, output: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.augment.ranges import check_number, check_range
 from data_prep.faceset import DataError
 
 Size = tuple[int, int]
@@ -27,6 +28,9 @@ class Rotate(SameSize):
 
     degrees: float
 
+    def __post_init__(self):
+        check_number(self, "degrees", 0, 180)
+
     def matrices(self, rng: np.random.Generator, count: int, size: Size) -> np.ndarray:
         angles = np.radians(rng.uniform(-self.degrees, self.degrees, count))
         cos, sin = np.cos(angles), np.sin(angles)
@@ -41,8 +45,7 @@ class Scale(SameSize):
     high: float
 
     def __post_init__(self):
-        if not 0 < self.low <= self.high:
-            raise DataError(f"Scale from {self.low} to {self.high}; accepted: two factors above 0, the lower one first")
+        check_range(self, 0.01, 100)
 
     def matrices(self, rng: np.random.Generator, count: int, size: Size) -> np.ndarray:
         factors = np.exp(rng.uniform(np.log(self.low), np.log(self.high), count))
@@ -55,6 +58,9 @@ class Shift(SameSize):
 
     share: float
 
+    def __post_init__(self):
+        check_number(self, "share", 0, 1)
+
     def matrices(self, rng: np.random.Generator, count: int, size: Size) -> np.ndarray:
         return shifts(rng.uniform(-self.share, self.share, (count, 2)) * size[::-1])
 
@@ -64,6 +70,9 @@ class Flip(SameSize):
     """Left and right exchanged in a share of the faces: x -> W - 1 - x."""
 
     share: float = 0.5
+
+    def __post_init__(self):
+        check_number(self, "share", 0, 1)
 
     def matrices(self, rng: np.random.Generator, count: int, size: Size) -> np.ndarray:
         found = np.tile(np.eye(3), (count, 1, 1))
@@ -82,7 +91,7 @@ class Rescale:
     factor: float | None = None
 
     def __post_init__(self):
-        check_either(self)
+        check_either(self, 100)
 
     def size_after(self, size: Size) -> Size:
         return rounded(size, self.factor or self.pixels / min(size))
@@ -102,7 +111,7 @@ class RandomCrop:
     factor: float | None = None
 
     def __post_init__(self):
-        check_either(self)
+        check_either(self, 1)
 
     def size_after(self, size: Size) -> Size:
         left = rounded(size, self.factor) if self.factor else (self.pixels, self.pixels)
@@ -134,7 +143,11 @@ def rounded(size: Size, factor: float) -> Size:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def check_either(step: Rescale | RandomCrop) -> None:
-    given = [value for value in (step.pixels, step.factor) if value is not None]
-    if len(given) != 1 or not given[0] > 0:
-        raise DataError(f"{step}: either pixels or a factor is needed, above 0")
+def check_either(step: Rescale | RandomCrop, most: float) -> None:
+    """Raise DataError unless the step has either pixels or a factor of at most `most`."""
+    if (step.pixels is None) == (step.factor is None):
+        raise DataError(f"{step}: either pixels or a factor is needed")
+    if step.pixels is None:
+        check_number(step, "factor", 0.01, most)
+    else:
+        check_number(step, "pixels", 1, 10_000)

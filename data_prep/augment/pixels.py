@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from data_prep.faceset import DataError
+from data_prep.augment.ranges import check_number, check_range
 
 NOISE_UNIT = 32  # steps of the noise bank per standard deviation: four of those fill its 8 bits
 NOISE_BANK = 2**20  # values; drawing them face by face would take longer than all other steps together
@@ -19,6 +19,9 @@ class Brightness:
     """Adds up to `levels` gray levels, or takes them away."""
 
     levels: float = 30
+
+    def __post_init__(self):
+        check_number(self, "levels", 0, 255)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return scaled(images, np.ones(len(images)), rng.uniform(-self.levels, self.levels, len(images)))
@@ -32,30 +35,11 @@ class Contrast:
     high: float = 1.4
 
     def __post_init__(self):
-        check_range(self, self.low > 0)
+        check_range(self, 0.01, 100)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         factors = np.exp(rng.uniform(np.log(self.low), np.log(self.high), len(images)))
-        means, _ = levels(images)
-        return scaled(images, factors, (1 - factors) * means)
-
-
-@dataclass(frozen=True)
-class Normalize:
-    """Gives each face the same mean and standard deviation of gray values; nothing is drawn.
-
-    For all splits alike: a network trained with it has to be given such faces in use, so no pipeline for training
-    has it. What the 68-point projects call by this name, scaling gray values and points to about -1 to 1, stands in
-    every network here (models/layers.py).
-    """
-
-    mean: float = 128
-    deviation: float = 48
-
-    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        means, deviations = levels(images)
-        factors = self.deviation / np.maximum(deviations, 1)  # an even area stays one, whatever its last digit
-        return scaled(images, factors, self.mean - factors * means)
+        return scaled(images, factors, (1 - factors) * means(images))
 
 
 @dataclass(frozen=True)
@@ -64,6 +48,10 @@ class Noise:
 
     deviation: float = 8
     share: float = 0.5
+
+    def __post_init__(self):
+        check_number(self, "deviation", 0, 255)
+        check_number(self, "share", 0, 1)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         import cv2
@@ -87,7 +75,8 @@ class Blur:
     share: float = 0.3
 
     def __post_init__(self):
-        check_range(self, self.low > 0)
+        check_range(self, 0.01, 100)
+        check_number(self, "share", 0, 1)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         import cv2
@@ -112,7 +101,8 @@ class Occlude:
     share: float = 0.3
 
     def __post_init__(self):
-        check_range(self, self.low >= 0 and self.high <= 1)
+        check_range(self, 0, 1)
+        check_number(self, "share", 0, 1)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         changed, size = images.copy(), np.array(images.shape[1:])
@@ -133,12 +123,11 @@ def scaled(images: np.ndarray, factors: np.ndarray, offsets: np.ndarray) -> np.n
     return changed
 
 
-def levels(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each image's gray values: float64 [B] each."""
+def means(images: np.ndarray) -> np.ndarray:
+    """Mean of each image's gray values: float64 [B]."""
     import cv2
 
-    found = np.array([cv2.meanStdDev(image) for image in images]).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
+    return np.array([cv2.mean(image)[0] for image in images])
 
 
 def chosen(rng: np.random.Generator, count: int, share: float) -> np.ndarray:
@@ -151,8 +140,3 @@ def noise_bank(count: int) -> np.ndarray:
     """uint8 [count], normal with mean 128 and a standard deviation of NOISE_UNIT; the same in every process."""
     values = np.random.default_rng(0).standard_normal(count, dtype=np.float32)
     return np.clip(np.rint(values * NOISE_UNIT + 128), 0, 255).astype(np.uint8)
-
-
-def check_range(step: Contrast | Blur | Occlude, possible: bool) -> None:
-    if not possible or not step.low <= step.high:
-        raise DataError(f"{step}: low and high are out of range or in the wrong order")

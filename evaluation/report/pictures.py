@@ -13,6 +13,7 @@ from data_prep.faceset import DataError
 FACES = (
     "sample_faces_*.png",
     "worst_faces_*.png",
+    "before_after_*.png",
     "samples.png",
     "samples_filled.png",
     "augmentation.png",
@@ -56,6 +57,12 @@ CAPTIONS = {
         "faces",
         "Three rows of test faces of {model}: best, median and worst, with true and predicted points",
         "{model}: best, median and worst test faces, truth green, prediction magenta.",
+    ),
+    "before_after_*.png": (
+        "faces",
+        "Six test faces twice, with the points that {model} predicts before and after training, and the true ones",
+        "{model} before and after training: truth green, prediction magenta; faces chosen without regard to their "
+        "errors.",
     ),
     "worst_faces_*.png": (
         "worst",

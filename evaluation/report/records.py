@@ -2,9 +2,11 @@
 
 import json
 import shlex
+import tomllib
 from pathlib import Path
 
 from data_prep.faceset import DataError
+from data_prep.prepared import embedded
 from evaluation.report.tables import Table
 from models import specialist
 
@@ -16,7 +18,7 @@ def read(folder: Path) -> list[dict]:
 
 def own_faces(configs: list[dict]) -> bool:
     """Whether all test faces are the project's own sampled ones; without any record nobody knows, so no."""
-    return bool(configs) and all(_part(config, "data_source").get("kind") == "synthetic" for config in configs)
+    return bool(configs) and all(embedded(config.get("data_source")) for config in configs)
 
 
 def recipes(configs: list[dict]) -> dict[str, str]:
@@ -51,22 +53,41 @@ def environment(configs: list[dict]) -> Table | None:
 
 def commands(folder: Path, name: str, trained: list[str], configs: list[dict]) -> list[str]:
     """The commands that make it all again, in order. trained: those that made the runs."""
-    study = folder.resolve().parent.parent / "studies" / f"{name}.toml"
-    if study.is_file():
-        return [f"python -m evaluation.study studies/{name}.toml"]
+    if study := _study(folder.resolve().parent.parent / "studies", name):
+        return [f"python -m evaluation.study studies/{study}"]
     prepared = {}
-    for config in configs:
-        source, where = _part(config, "data_source"), config.get("data_folder")
+    for config in sorted(configs, key=lambda config: "data_command" in config):  # what was typed has the last word
+        where = config.get("data_folder")
         if where and config.get("trained_on") == config.get("data"):
-            seed = _part(config, "split").get("seed", 0)
-            treatment = "none" if config.get("treatment") == specialist.TREATMENT else config.get("treatment")
-            options = {"source": source.get("kind"), "input": source.get("path"), "missing": treatment}
-            options |= {"seed": str(seed) if seed else None, "output": where}
-            given = [word for option, value in options.items() if value for word in (f"--{option}", str(value))]
-            prepared[where] = shlex.join(["python", "-m", "data_prep", *given])
+            prepared[where] = config.get("data_command") or _preparation(config)
     data = configs[0].get("data", name) if configs else name
     last = [f"python -m evaluation --runs runs/{data} --output results/{name}"]
     return [*prepared.values(), *trained, *last, f"python -m evaluation.report results/{name}"]
+
+
+def _study(folder: Path, name: str) -> str | None:
+    """The study file that makes the data set: the one of its name, else the first with a table [data.NAME]."""
+    if (folder / f"{name}.toml").is_file():
+        return f"{name}.toml"
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # another data set's, as far as anyone can tell
+            continue
+        if name in _part(content, "data"):
+            return path.name
+    return None
+
+
+def _preparation(config: dict) -> str:
+    """The command that prepared the data, put together from a record that does not hold it: an older one."""
+    source = _part(config, "data_source")
+    seed = _part(config, "split").get("seed", 0)
+    treatment = "none" if config.get("treatment") == specialist.TREATMENT else config.get("treatment")
+    options = {"source": source.get("kind"), "input": source.get("path"), "missing": treatment}
+    options |= {"seed": str(seed) if seed else None, "output": config["data_folder"]}
+    given = [word for option, value in options.items() if value for word in (f"--{option}", str(value))]
+    return shlex.join(["python", "-m", "data_prep", *given])
 
 
 def _config(path: Path) -> dict:
