@@ -22,7 +22,7 @@ from evaluation.study_plan import DIFFERS, DONE, RECORDED, TO_DO, find_prepared,
 from evaluation.study_times import in_words
 from models import pixel_baselines, specialist, trainer
 from models.recipe import get_recipe
-from models.registry import get_network
+from models.registry import NAMES, get_network
 from models.runs import Predictions, read_run, write_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -166,8 +166,9 @@ def test_the_studies_of_this_project(monkeypatch):
     monkeypatch.chdir(ROOT)
     synthetic, kaggle15 = (read_study(Path(f"studies/{name}.toml")) for name in ("synthetic", "kaggle15"))
     assert [run.name for run in synthetic.runs] == ["base-quick-none-s0", "v1-quick-none-s0", *BASELINES]
-    # 2 networks x (5 seeds of quick + 1 of reference) on ffill, 2 x 1 seed on none, 2 x 2 baselines, 1 applied
-    assert len(kaggle15.runs) == 2 * 6 + 2 * 1 + 2 * 2 + 1
+    # 2 networks x (5 seeds of quick + 1 of reference) on ffill; 2 x 4 other treatments x 3 seeds; all networks
+    # augmented; 2 x 2 baselines; 1 applied
+    assert len(kaggle15.runs) == 2 * 6 + 2 * 4 * 3 + len(NAMES) + 2 * 2 + 1
     assert kaggle15.runs[-1].name == "v1-quick-none-s0-from-synthetic"
     commands = [" ".join(one.preparation(t)) for one, t in ((synthetic.data[0], "none"), (kaggle15.data[0], "none"))]
     assert commands == [
