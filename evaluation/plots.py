@@ -22,8 +22,8 @@ from evaluation.entries import MEAN_FACE, Entry, by_label, main_entries
 # Okabe & Ito (2008), distinguishable under the common colour-vision deficiencies, without their yellow (too
 # faint on white); then three of Tol's for more than seven models.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#882255", "#999933")
-LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
-MARKERS = ("o", "s", "^", "D", "v", "P")
+LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (9, 2)), (0, (2, 1)), (0, (6, 2, 2, 2)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 # Baselines share a colour and differ in line and marker; the mean face is the first of them.
 BASELINE = "0.35"
 BASELINE_LINES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
