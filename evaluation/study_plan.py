@@ -15,6 +15,7 @@ from data_prep.prepared import Prepared, load
 from evaluation.study_file import Application, DataSet, Study, Training, parse_preparation
 from evaluation.study_times import Times
 from models import pixel_baselines, trainer
+from models.registry import get_network
 from models.runs import RECORD_FILES, read_run
 
 RUNS, RESULTS = Path("runs"), Path("results")
@@ -226,7 +227,7 @@ def training_warning(folder: Path, run: Training, data: Prepared) -> str:
         if run.recipe is None:
             pixel_baselines.check_same(folder, run.model, data)
         else:
-            trainer.check_same(folder, run.network, data, run.recipe, run.seed, "auto")
+            trainer.check_same(folder, get_network(run.model), data, run.recipe, run.seed, "auto")
     return said.getvalue().strip()
 
 

@@ -12,14 +12,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from data_prep.faceset import DataError
 from data_prep.prepared import load
 from models.backend import import_keras
 from models.provenance import provenance
 from models.runs import publish, read_run, write_record
-from models.trainer import about, predict, split_of
+from models.trainer import about, check_not_seen, predict
 
 NEEDED = ("run", "data", "data_source", "split", "schema", "image_size", "command")  # of a run's config.json
 
@@ -57,12 +55,7 @@ def apply(folder: Path, data_folder: Path, output: Path | None, command: str) ->
     ):
         if of_run != of_data:
             raise DataError(f"{folder} was trained for {what} {of_run}, {data_folder} has {of_data}")
-    source = data.manifest["source"]
-    same_file = source["kind"] != "synthetic" and source["sha256"] == run.config["data_source"].get("sha256")
-    if same_file and (run.config["split"] != split_of(data) or not np.array_equal(run.test.ids, data.test.ids)):
-        raise DataError(
-            f"{data_folder} splits the file that {folder} was trained on anew: it would be tested on faces it saw"
-        )
+    check_not_seen(run, data)
     if output is not None and (output / "model.keras").exists():
         raise DataError(f"{output} is a trained run; name another --output")
     network = load_network(folder / "model.keras")

@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 
 from data_prep.faceset import DataError
-from models.runs import read_run
+from models.runs import Run, read_run
 
 # As `keras.applications` has them (keras 3.15.1).
 FILE_NAME = "efficientnetb0_notop.h5"
@@ -47,12 +47,17 @@ def title(weights: str) -> str:
         return NONE
     if weights == "imagenet" or (md5 := _md5(weights)) == MD5:
         return "ImageNet"
-    path = Path(weights)
-    if path.name == "model.keras" and (path.parent / "config.json").is_file():
-        run = read_run(path.parent)
+    if run := start(weights):
         before = run.config["model"].removeprefix(f"{NAME} (").removesuffix(")")
         return f"pre-trained on {run.config['data']}" if before == NONE else f"{before}, then {run.config['data']}"
-    return f"{path.name}, md5 {md5[:8]}"
+    return f"{Path(weights).name}, md5 {md5[:8]}"
+
+
+def start(weights: str) -> Run | None:
+    """The run whose network the weights are of; None where they are of no run. Raises DataError for a damaged one."""
+    path = Path(weights)
+    is_of_run = path.name == "model.keras" and (path.parent / "config.json").is_file()
+    return read_run(path.parent) if is_of_run else None
 
 
 def build(image_size, mean_face, weights=OPTIONS["weights"]["default"]):

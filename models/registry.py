@@ -1,7 +1,8 @@
 """The networks by name. To add one: a file `models/<name>.py` with `build`, and its name here.
 
 A network may have options: keyword arguments of `build` that its command line takes. Its module then has `OPTIONS`,
-each option's settings for argparse, and `title(**options)`, which tells runs with other options apart in a table.
+each option's settings for argparse, and `title(**options)`, which tells runs with other options apart in a table;
+`start(**options)` where the weights to start from may be those of a run.
 """
 
 import importlib
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from data_prep.faceset import DataError
+from models.runs import Run
 
 NAMES = ("base", "v1", "lenet5", "naimishnet", "net2", "vgg_face", "efficientnet_b0")
 
@@ -22,6 +24,7 @@ class Network:
     name: str
     options: dict
     build: Callable  # (image_size, mean_face) -> keras.Model: gray images [B, H, W] in, pixels [B, K, 2] out
+    start: Run | None = None  # whose network it starts from
 
 
 def get_network(name: str, **options) -> Network:
@@ -32,7 +35,8 @@ def get_network(name: str, **options) -> Network:
     options = {**{option: settings["default"] for option, settings in get_options(name).items()}, **options}
     module = _module(name)
     title = f"{name} ({module.title(**options)})" if options else name
-    return Network(title, options, partial(module.build, **options))
+    start = module.start(**options) if hasattr(module, "start") else None
+    return Network(title, options, partial(module.build, **options), start)
 
 
 def get_options(name: str) -> dict[str, dict]:

@@ -46,9 +46,11 @@ def make_run(module: str, model: str, args: argparse.Namespace, load: Callable =
             loss=args.loss,
             augmentation=args.augmentation,
         )
+        if network.start:
+            check_not_seen(network.start, data)
         output = args.output or default_folder(data, network.name, recipe, args.seed)
         if all((output / name).is_file() for name in RECORD_FILES) and not args.overwrite:
-            check_same(output, network.name, data, recipe, args.seed, args.precision)
+            check_same(output, network, data, recipe, args.seed, args.precision)
             print(f"{output} is a finished run (--overwrite trains it again)")
             return 0
         with publish(output) as folder:
@@ -100,19 +102,20 @@ def default_folder(data: Prepared, model: str, recipe: Recipe, seed: int) -> Pat
     return Path("runs") / data.name / f"{folder_name(model)}-{recipe.name}-{data.manifest['treatment']}-s{seed}"
 
 
-def check_same(folder: Path, model: str, data: Prepared, recipe: Recipe, seed: int, precision: str) -> None:
+def check_same(folder: Path, model: Network, data: Prepared, recipe: Recipe, seed: int, precision: str) -> None:
     """Raise DataError where a finished run is not what is asked for now; warn where its code was another."""
     run = read_run(folder)
     config, source = run.config, ("kind", "sha256")
     asked = {
-        "model": model,
+        "model": model.name,
+        "options": model.options,
         "recipe": recipe.as_dict(),
         "seed": seed,
         "treatment": data.manifest["treatment"],
         "split": split_of(data),
         "source": [data.manifest["source"][key] for key in source],
     }
-    found = {**config, "source": [(config.get("data_source") or {}).get(key) for key in source]}
+    found = {"options": {}, **config, "source": [(config.get("data_source") or {}).get(key) for key in source]}
     different = [name for name, value in asked.items() if found.get(name) != value]
     if precision not in ("auto", config.get("precision")):
         different.append("precision")
@@ -124,6 +127,17 @@ def check_same(folder: Path, model: str, data: Prepared, recipe: Recipe, seed: i
         )
     if config.get("commit") != (now := commit()):
         print(f"warning: {folder} was trained by commit {config.get('commit')}, this is {now}", file=sys.stderr)
+
+
+def check_not_seen(run: Run, data: Prepared) -> None:
+    """Raise DataError where a run's network was trained on the data's file under another split: it saw test faces."""
+    source, trained_on = data.manifest["source"], run.config.get("data_source") or {}
+    same_file = source["kind"] != "synthetic" and source["sha256"] == trained_on.get("sha256")
+    same_split = run.config.get("split") == split_of(data) and np.array_equal(run.test.ids, data.test.ids)
+    if same_file and not same_split:
+        raise DataError(
+            f"{data.folder} splits the file that {run.folder} was trained on anew: it would be tested on faces it saw"
+        )
 
 
 def same_faces(run: Run, data: Prepared) -> bool:

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -353,3 +354,35 @@ def test_before_and_after_of_other_faces_is_refused(run, data, tmp_path, capsys)
     assert before_after.main(["--run", str(run), "--data", str(other), "--output", str(tmp_path / "results")]) == 2
     assert "holds other test faces than" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "results").exists()
+
+
+def test_a_start_from_a_run_that_saw_the_test_faces_is_refused(run, data, tmp_path, capsys, monkeypatch):
+    """The same file, split anew: what the first network trained on, the second would be tested on."""
+    folder, output = tmp_path / "before", tmp_path / "after"
+    shutil.copytree(run, folder)
+    photographs = replace(
+        load(data), manifest={**load(data).manifest, "source": {"kind": "kaggle", "sha256": "5" * 64}}
+    )
+    config = json.loads((folder / "config.json").read_text())
+    monkeypatch.setattr(trainer, "get_network", lambda name: Network(name, {}, None, read_run(folder)))
+    for seed, expected in ((1, "it would be tested on faces it saw"), (0, "no fit")):
+        changed = {**config, "data_source": photographs.manifest["source"], "split": {**config["split"], "seed": seed}}
+        (folder / "config.json").write_text(json.dumps(changed))
+        args = trainer.parse_arguments("models.base", "base", ["--data", str(data), "--output", str(output)])
+
+        def fit(*anything):
+            raise DataError("no fit")
+
+        assert trainer.make_run("models.base", "base", args, load=lambda path: photographs, fit=fit) == 2
+        assert expected in capsys.readouterr().err
+
+
+def test_a_run_with_other_options_is_another(run, data):
+    prepared, recipe = load(data), get_recipe("quick").with_changes(epochs=2, batch_size=16)
+    for options, problem in (({}, None), ({"weights": "elsewhere/model.keras"}, "another options")):
+        network = Network("base", options, None)
+        if problem is None:
+            trainer.check_same(run, network, prepared, recipe, 0, "auto")
+        else:
+            with pytest.raises(DataError, match=problem):
+                trainer.check_same(run, network, prepared, recipe, 0, "auto")
