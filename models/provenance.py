@@ -7,6 +7,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from models.precision import vector_instructions
+
 NUMERIC_SETTINGS = ("TF_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "ONEDNN_MAX_CPU_ISA")
 PACKAGES = ("keras", "tensorflow", "jax", "scikit-learn", "numpy")
 
@@ -21,7 +23,12 @@ def provenance(backend: str, command: str) -> dict:
         },
         "commit": commit(),
         "command": command,
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.system()},
+        "machine": {
+            "cpu": _cpu(),
+            "instructions": vector_instructions(),  # clouds name CPUs of several kinds alike
+            "cores": os.cpu_count(),
+            "system": platform.system(),
+        },
         # what else changes the last bits of a result
         "environment": {name: os.environ[name] for name in NUMERIC_SETTINGS if name in os.environ},
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

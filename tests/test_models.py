@@ -142,9 +142,9 @@ def test_mixed_precision_ends_in_float32(name):
 
 
 def test_options_stand_in_the_name():
-    quarter, full = (registry.get_network("vgg_face", **options) for options in ({}, {"width": 1.0}))
-    assert (quarter.name, full.name) == ("vgg_face (width 0.25)", "vgg_face (width 1)")
-    assert registry.folder_name(quarter.name) == "vgg_face-width-0.25"
+    eighth, full = (registry.get_network("vgg_face", **options) for options in ({}, {"width": 1.0}))
+    assert (eighth.name, full.name) == ("vgg_face (width 0.125)", "vgg_face (width 1)")
+    assert registry.folder_name(eighth.name) == "vgg_face-width-0.125"
     assert [registry.get_network("v1").name, registry.folder_name("v1")] == ["v1", "v1"]
     with pytest.raises(DataError, match="--width is 0; 1/64"):
         registry.get_network("vgg_face", width=0.0)
