@@ -20,10 +20,19 @@ from data_prep.faceset import DataError
 from data_prep.missing import TREATMENTS
 from evaluation.study_fields import checked, count, list_of, one_of, rate, seed, table, text
 from models import specialist
+from models.label_rules import LABEL_RULES
 from models.recipe import LOSSES, RECIPES, Recipe
-from models.registry import NAMES, folder_name, get_network
+from models.registry import NAMES, folder_name, get_network, get_options
 from models.runs import Run
 
+CHANGES = {  # of a recipe's fields, that a block may make
+    "epochs": count,
+    "learning_rate": rate,
+    "loss": one_of(LOSSES),
+    "augmentation": one_of(PIPELINES),
+    "weight_decay": rate,
+    "label_rules": one_of(LABEL_RULES),
+}
 BASELINES = ("ridge", "nearest_neighbour")  # `python -m models.<name>`, without recipe and seed
 
 
@@ -53,7 +62,7 @@ class DataSet:
 class Training:
     """A run trained on the data set. A baseline has no recipe and no seed.
 
-    epochs, learning_rate, loss, augmentation: in place of the recipe's.
+    epochs, learning_rate, loss, augmentation, weight_decay, label_rules: in place of the recipe's.
     treatment: that the data are prepared with. specialist: whether `models.specialist` trains it, which makes another
     treatment of it.
     """
@@ -67,11 +76,14 @@ class Training:
     learning_rate: float | None = None
     loss: str | None = None
     augmentation: str | None = None
+    weight_decay: float | None = None
+    label_rules: str | None = None
+    options: tuple[tuple[str, object], ...] = ()  # of the network, by name
 
     @property
     def changes(self) -> dict:
         """Of the recipe, by field."""
-        return {field: getattr(self, field) for field in ("epochs", "learning_rate", "loss", "augmentation")}
+        return {field: getattr(self, field) for field in CHANGES}
 
     @property
     def own_treatment(self) -> str:
@@ -84,8 +96,8 @@ class Training:
 
     @property
     def network(self) -> str:
-        """What runs and tables call its model, with the default options."""
-        return get_network(self.model).name if self.recipe else self.model
+        """What runs and tables call its model."""
+        return get_network(self.model, **dict(self.options)).name if self.recipe else self.model
 
     @property
     def name(self) -> str:
@@ -98,7 +110,8 @@ class Training:
     def words(self) -> tuple[str, ...]:
         """Behind `python -m`, all but the data."""
         changes = {f"--{field.replace('_', '-')}": value for field, value in self.changes.items()}
-        given = {"--recipe": self.recipe_name, **changes, "--seed": self.seed}
+        network = {f"--{option}": value for option, value in self.options}
+        given = {**network, "--recipe": self.recipe_name, **changes, "--seed": self.seed}
         options = [(option, str(value)) for option, value in given.items() if value is not None]
         module = ("models.specialist", "--model", self.model) if self.specialist else (f"models.{self.model}",)
         return (*module, *(word for pair in options for word in pair))
@@ -222,15 +235,19 @@ def _trainings(where: str, fields: dict, seeds: dict[str, tuple[int, ...] | None
     """Every model with every recipe, treatment and seed of the block."""
     grid = {"models": NAMES, "recipes": RECIPES, "treatments": (*TREATMENTS, specialist.TREATMENT)}
     required = {name: list_of(one_of(names)) for name, names in grid.items()}
-    kinds = {"epochs": count, "learning_rate": rate, "loss": one_of(LOSSES), "augmentation": one_of(PIPELINES)}
-    block = checked(where, fields, required, {"seeds": list_of(seed), **kinds})
-    changes = {field: block[field] for field in kinds}
+    block = checked(where, fields, required, {"seeds": list_of(seed), "options": table, **CHANGES})
+    changes = {field: block[field] for field in CHANGES}
+    options = tuple((block["options"] or {}).items())
+    for model in block["models"]:
+        if unknown := [name for name, _ in options if name not in get_options(model)]:
+            raise DataError(f"{where}: {model} has no option {unknown[0]!r}")
+        get_network(model, **dict(options))  # refuses values that it does not take
     if without := [recipe for recipe in block["recipes"] if not (block["seeds"] or seeds[recipe])]:
         raise DataError(f"{where}: recipe {without[0]} has no seeds, neither here nor in [seeds]")
     return [
-        Training(model, treatment, recipe, number, **changes)
+        Training(model, treatment, recipe, number, **changes, options=options)
         if treatment != specialist.TREATMENT
-        else Training(model, "none", recipe, number, specialist=True, **changes)
+        else Training(model, "none", recipe, number, specialist=True, **changes, options=options)
         for recipe in block["recipes"]
         for treatment in block["treatments"]
         for number in block["seeds"] or seeds[recipe]

@@ -227,7 +227,7 @@ def training_warning(folder: Path, run: Training, data: Prepared) -> str:
         if run.recipe is None:
             pixel_baselines.check_same(folder, run.model, data)
         else:
-            trainer.check_same(folder, get_network(run.model), data, run.recipe, run.seed, "auto")
+            trainer.check_same(folder, get_network(run.model, **dict(run.options)), data, run.recipe, run.seed, "auto")
     return said.getvalue().strip()
 
 

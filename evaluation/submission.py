@@ -23,6 +23,7 @@ from data_prep.sources.kaggle_lookup import LOOKUP, Lookup, read_lookup
 from evaluation import collect
 from models.apply import load_network
 from models.fitting import PREDICT_BATCH
+from models.label_rules import answers
 from models.runs import RECORD_FILES
 
 SECOND = np.isin(KAGGLE15.points, SECOND_SOURCE_POINTS)  # bool [K]
@@ -66,7 +67,7 @@ def submit(runs: list[Path], second_source_runs: list[Path], test: Path, lookup_
     points = np.full(faces.keypoints.shape, np.nan)
     for source, folders in ((1, runs), (2, second_source_runs)):
         if (of_source := sources == source).any():
-            points[of_source] = mean_prediction(folders, faces.images[of_source])
+            points[of_source] = mean_prediction(folders, faces.images[of_source], source)
     locations = points.reshape(len(faces), -1)[places, lookup.coordinates]
     clipped = clip(locations, lookup.coordinates, faces.images.shape[1:])
     write(output, lookup.row_ids, clipped)
@@ -108,8 +109,8 @@ def asked_points(lookup: Lookup, places: np.ndarray, count: int) -> np.ndarray:
 def label_sources(asked: np.ndarray) -> np.ndarray:
     """int64 [N], by the points asked, bool [N, K]: 2 where all are the second label source's, else 1; 0 for none.
 
-    This is the one place that knows which rule an image follows. Today's networks have one output per point, so only
-    --second-source-run tells the two apart.
+    This is the one place that knows which rule an image follows. A network with an output for each rule
+    (`models.label_rules`) tells the two apart; for any other there is --second-source-run.
     """
     return np.where(asked[:, ~SECOND].any(axis=1), 1, np.where(asked.any(axis=1), 2, 0))
 
@@ -125,9 +126,10 @@ def check_run(folder: Path, faces: FaceSet) -> None:
             raise DataError(f"{folder} was trained for {what} {of_run}, the test set has {of_test}")
 
 
-def mean_prediction(folders: list[Path], images: np.ndarray) -> np.ndarray:
-    """Mean over runs of their predictions, float64 [N, K, 2] in pixels, for images uint8 [N, H, W]."""
-    return np.mean([_predict(folder, images) for folder in folders], axis=0, dtype=np.float64)
+def mean_prediction(folders: list[Path], images: np.ndarray, source: int) -> np.ndarray:
+    """Mean over runs of their predictions, float64 [N, K, 2] in pixels, for images uint8 [N, H, W] of one source."""
+    sources = np.full(len(images), source)
+    return np.mean([answers(_predict(folder, images), sources) for folder in folders], axis=0, dtype=np.float64)
 
 
 def _predict(folder: Path, images: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from data_prep.faceset import DataError
 from data_prep.prepared import Split
 from data_prep.schema import Schema
+from models import label_rules
 from models.backend import import_keras
 from models.recipe import Recipe
 from models.registry import Network
@@ -41,12 +42,17 @@ def fit(
     """Train on the `filled` labels of `train`; the epoch to keep is chosen on those of `val`.
 
     mean_face: float [K, 2] in pixels, where the network starts from. policy: a Keras dtype policy for the training.
-    tensorboard: folder for its logs. Raises DataError where the epoch to keep has no finite validation loss.
+    tensorboard: folder for its logs. Under a recipe with `label_rules` by source the network may have other outputs
+    than the schema's points, see `models.label_rules.answers`. Raises DataError where the epoch to keep has no finite
+    validation loss.
     """
     keras = import_keras()
     from models.batches import Batches
     from models.losses import get_loss
 
+    if recipe.label_rules == "by_source" and label_rules.has_two(train, schema):
+        train, val, schema = (*map(label_rules.with_own_outputs, (train, val)), label_rules.BY_SOURCE)
+        mean_face = label_rules.mean_outputs(train, mean_face)
     keras.utils.set_random_seed(seed)
     keras.mixed_precision.set_global_policy(policy)
     network = model.build(train.images.shape[1:], mean_face)
@@ -58,7 +64,7 @@ def fit(
     for stage in (stages := recipe.stages()):
         if len(stages) > 1:
             backbone(network).trainable = stage is stages[-1]
-        compile_network(keras, network, loss, learning_rate(keras, stage, len(batches)))
+        compile_network(keras, network, loss, learning_rate(keras, stage, len(batches)), recipe.weight_decay)
         done = len(history["epoch"])
         fitted = network.fit(
             batches,
@@ -87,12 +93,17 @@ def fit(
     return Fitted(final, history, best_epoch, round(seconds, 1), round(cpu_seconds, 1))
 
 
-def compile_network(keras, network, loss, rate) -> None:
-    """Adam on a masked loss with the MAE as metric. rate: a number or a Keras schedule."""
+def compile_network(keras, network, loss, rate, weight_decay: float | None = None) -> None:
+    """Adam on a masked loss with the MAE as metric. rate: a number or a Keras schedule. weight_decay: see `Recipe`."""
     from models.losses import MaskedMAE, MaskedMSE
 
+    if weight_decay is None:
+        optimizer = keras.optimizers.Adam(rate)
+    else:
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=weight_decay)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     network.compile(
-        optimizer=keras.optimizers.Adam(rate),
+        optimizer=optimizer,
         loss=loss,
         metrics=[MaskedMAE(), MaskedMSE()],
         jit_compile=keras.backend.backend() == "jax",  # XLA on a CPU bypasses TensorFlow's fast kernels

@@ -3,6 +3,7 @@
 Both ends are made of Keras' own layers, so a saved model loads anywhere without this project's code.
 """
 
+import numpy as np
 from keras import Input, initializers, layers
 
 
@@ -30,3 +31,28 @@ def keypoint_output(x, image_size, mean_face, start=1.0):
     x = layers.Reshape((len(mean_face), 2), dtype="float32", name="points")(x)
     offset = [[float(value) for value in point] for point in mean_face]
     return layers.Rescaling(image_size[1] / 10, offset=offset, dtype="float32", name="keypoints")(x)
+
+
+def centre_of_mass(maps, image_size):
+    """Keypoints [B, K, 2] in pixels: the mean place of each map's softmax, in float32.
+
+    maps: [B, h, w, K] of any values, a cell being H / h by W / w pixels of the image. A map that is even all over
+    gives the image's centre. Nibali et al. 2018, arXiv 1801.07372, equations 2 and 4.
+    """
+    height, width, count = maps.shape[1:]
+    x = layers.Reshape((height * width, count), dtype="float32", name="cells")(maps)
+    x = layers.Permute((2, 1), dtype="float32", name="per_point")(x)
+    x = layers.Softmax(dtype="float32", name="distribution")(x)
+    places = initializers.Constant(cell_centres((height, width), image_size))
+    mean = layers.Dense(2, use_bias=False, kernel_initializer=places, dtype="float32", name="keypoints")
+    mean.trainable = False
+    return mean(x)
+
+
+def cell_centres(cells, image_size):
+    """float32 [h * w, 2]: (x, y) in pixels of the centres of a grid of `cells` (h, w) over an image, row by row.
+
+    The image reaches from -0.5 to W - 0.5: a cell of one pixel has the pixel's own place.
+    """
+    y, x = ((np.arange(n) + 0.5) * side / n - 0.5 for n, side in zip(cells, image_size, strict=True))
+    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32)

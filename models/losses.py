@@ -1,5 +1,7 @@
 """Losses and metrics over labelled points only. Labels [B, K, 2] in pixels, NaN where there is none."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -37,13 +39,40 @@ def masked_smooth_l1(transition_px: float):
     return smooth_l1
 
 
+def masked_l1(y_true, y_pred):
+    """Mean absolute error in px over the labelled coordinates of a batch; 0 where none is labelled."""
+    difference, labelled = _masked_difference(y_true, y_pred)
+    return ops.sum(ops.abs(difference)) / ops.maximum(ops.sum(labelled), 1.0)
+
+
+def masked_wing(width_px: float, curvature_px: float):
+    """Wing loss (Feng et al. 2018, arXiv 1711.06753) over the labelled coordinates of a batch; 0 where none is.
+
+    w ln(1 + |d| / e) below the width w, |d| - c above it, where c makes both meet: errors of some pixels weigh more
+    than under L1, outliers no more.
+    """
+    offset = width_px - width_px * math.log(1 + width_px / curvature_px)
+
+    def wing(y_true, y_pred):
+        difference, labelled = _masked_difference(y_true, y_pred)
+        size = ops.abs(difference)
+        values = ops.where(size < width_px, width_px * ops.log1p(size / curvature_px), size - offset)
+        return ops.sum(values) / ops.maximum(ops.sum(labelled), 1.0)
+
+    return wing
+
+
 def get_loss(name: str, image_width: int):
     """The loss of a recipe, `(labels, predictions) -> scalar`, for images that many pixels wide.
 
     `smooth_l1` has its transition at 50 px of a 224 px image, as in the 68-point projects, whose targets are
-    (p - 100) / 50 there and whose loss has it at 1.
+    (p - 100) / 50 there and whose loss has it at 1. `wing` has its authors' width and curvature, 10 and 2 px of 256.
     """
-    return masked_mse if name == "mse" else masked_smooth_l1(image_width * 50 / 224)
+    if name == "smooth_l1":
+        return masked_smooth_l1(image_width * 50 / 224)
+    if name == "wing":
+        return masked_wing(image_width * 10 / 256, image_width * 2 / 256)
+    return {"mse": masked_mse, "l1": masked_l1}[name]
 
 
 class _Pooled(keras.metrics.Metric):

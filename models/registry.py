@@ -14,7 +14,7 @@ from functools import partial
 from data_prep.faceset import DataError
 from models.runs import Run
 
-NAMES = ("base", "v1", "lenet5", "naimishnet", "net2", "vgg_face", "efficientnet_b0")
+NAMES = ("base", "v1", "lenet5", "naimishnet", "net2", "vgg_face", "efficientnet_b0", "dsnt")
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,19 @@ from data_prep.prepared import Prepared, Split, load
 from data_prep.style import STYLE
 from models.backend import import_keras
 from models.fitting import PREDICT_BATCH, Fitted, fit
+from models.label_rules import LABEL_RULES, answers
 from models.precision import PRECISIONS, resolve
 from models.provenance import commit, provenance
 from models.recipe import LOSSES, RECIPES, Recipe, get_recipe
 from models.registry import Network, folder_name, get_network, get_options
 from models.runs import RECORD_FILES, Predictions, Run, publish, read_run, write_record
 
-LOSS_LABELS = {"mse": "mean squared error, px²", "smooth_l1": "smooth L1, px"}
+LOSS_LABELS = {
+    "mse": "mean squared error, px²",
+    "smooth_l1": "smooth L1, px",
+    "l1": "mean absolute error, px",
+    "wing": "wing loss, px",
+}
 
 
 def main(model: str, argv: list[str] | None = None) -> int:
@@ -45,6 +51,8 @@ def make_run(module: str, model: str, args: argparse.Namespace, load: Callable =
             learning_rate=args.learning_rate,
             loss=args.loss,
             augmentation=args.augmentation,
+            weight_decay=args.weight_decay,
+            label_rules=args.label_rules,
         )
         if network.start:
             check_not_seen(network.start, data)
@@ -85,6 +93,9 @@ def parse_arguments(module: str, model: str, argv: list[str] | None, **parser_se
     parser.add_argument("--learning-rate", type=float, help="default: the recipe's")
     parser.add_argument("--loss", choices=LOSSES, help="default: the recipe's")
     parser.add_argument("--augmentation", choices=PIPELINES, help="of training faces (default: the recipe's)")
+    parser.add_argument("--weight-decay", type=float, help="Adam becomes AdamW (default: the recipe's)")
+    parser.add_argument("--label-rules", choices=LABEL_RULES, help="by_source: outputs of their own for points that two"
+                        " label sources put elsewhere (default: the recipe's)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of initial weights, order and dropout (default: 0)")
     parser.add_argument("--output", type=Path, help="default: runs/<data>/<model>-<recipe>-<treatment>-s<seed>")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto",
@@ -218,7 +229,7 @@ def predict(network, split: Split) -> Predictions:
         np.asarray(network.predict_on_batch(images[i : i + PREDICT_BATCH]), dtype=np.float32)
         for i in range(0, len(images), PREDICT_BATCH)
     ]
-    predicted = np.concatenate(parts)
+    predicted = answers(np.concatenate(parts), split.sources)
     return Predictions(
         ids=np.asarray(split.ids),
         groups=np.asarray(split.groups),

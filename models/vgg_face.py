@@ -17,7 +17,7 @@ from data_prep.faceset import DataError
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # filters, convolutions
 OPTIONS = {
-    "width": {"type": float, "default": 0.125, "help": "units per layer, 1 being the published network (default: 0.125)"}
+    "width": {"type": float, "default": 0.125, "help": "units per layer, 1 being the published network (default: 1/8)"}
 }
 
 

@@ -1,5 +1,7 @@
 """Losses over labelled points only, against values worked out by hand."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,15 @@ from models.backend import import_keras
 
 keras = import_keras()
 
-from models.losses import MaskedMAE, MaskedMSE, get_loss, masked_mse, masked_smooth_l1  # noqa: E402  (needs Keras' backend set up first)
+from models.losses import (  # noqa: E402  (needs Keras' backend set up first)
+    MaskedMAE,
+    MaskedMSE,
+    get_loss,
+    masked_l1,
+    masked_mse,
+    masked_smooth_l1,
+    masked_wing,
+)
 
 NAN = np.nan
 # Two faces, two points. Labelled: three points with the differences (1, -2), (3, 0) and (0, 4).
@@ -25,7 +35,7 @@ def test_mse_of_complete_labels_is_the_common_one():
     assert float(masked_mse(truth, PREDICTED)) == pytest.approx(float(np.mean((truth - PREDICTED) ** 2)))
 
 
-@pytest.mark.parametrize("loss", [masked_mse, masked_smooth_l1(2.0)])
+@pytest.mark.parametrize("loss", [masked_mse, masked_smooth_l1(2.0), masked_l1, masked_wing(2, 1)])
 def test_nothing_labelled_costs_nothing(loss):
     assert float(loss(np.full_like(TRUTH, NAN), PREDICTED)) == 0
 
@@ -33,6 +43,20 @@ def test_nothing_labelled_costs_nothing(loss):
 def test_smooth_l1_by_hand():
     # Sizes 1, 2, 3, 0, 0, 4 with the transition at 2 px: 1/4 and 4/4 by the square, 3 - 1, 0, 0 and 4 - 1.
     assert float(masked_smooth_l1(2.0)(TRUTH, PREDICTED)) == pytest.approx((0.25 + 1 + 2 + 3) / 6)
+
+
+def test_l1_by_hand():
+    assert float(get_loss("l1", 96)(TRUTH, PREDICTED)) == pytest.approx((1 + 2 + 3 + 0 + 0 + 4) / 6)
+
+
+def test_wing_by_hand():
+    # Width 3, curvature 1: 3 ln(1 + d) for sizes 1, 2, 0, 0; above, d - (3 - 3 ln 4), which at d = 3 is 3 ln 4 too.
+    c = 3 - 3 * math.log(4)
+    expected = (3 * math.log(2) + 3 * math.log(3) + (3 - c) + (4 - c)) / 6
+    assert float(masked_wing(3.0, 1.0)(TRUTH, PREDICTED)) == pytest.approx(expected, rel=1e-6)
+    # As published, at 256 px: width 10, curvature 2; an error of 2 px costs 10 ln 2.
+    truth, predicted = np.zeros((1, 1, 2), np.float32), np.full((1, 1, 2), 2, np.float32)
+    assert float(get_loss("wing", 256)(truth, predicted)) == pytest.approx(10 * math.log(2), rel=1e-6)
 
 
 def test_smooth_l1_is_that_of_the_68_point_projects():

@@ -162,6 +162,14 @@ def test_a_block_may_change_its_recipe(here):
     assert (options.loss, options.augmentation) == ("smooth_l1", "mild")
 
 
+def test_a_block_may_set_options_of_its_network(here):
+    block = SMALL.replace('["base"]', '["vgg_face"]').replace("epochs = 1", "epochs = 1\noptions.width = 0.0625")
+    run = read(block).runs[0]
+    assert run.name == "vgg_face-width-0.0625-quick+epochs=1-none-s0"
+    options = trainer.parse_arguments("models.vgg_face", "vgg_face", list(run.words[1:]))
+    assert options.width == 0.0625
+
+
 def test_the_studies_of_this_project(monkeypatch):
     monkeypatch.chdir(ROOT)
     synthetic, kaggle15 = (read_study(Path(f"studies/{name}.toml")) for name in ("synthetic", "kaggle15"))
@@ -211,6 +219,8 @@ def test_names_are_those_that_the_commands_give(here):
         ("epochs = 1", "epochs = 0", "epochs is 0; a whole number from 1"),
         ("epochs = 1", 'augmentation = "wild"', "augmentation 'wild' is unknown; accepted: none, standard"),
         ("[[train]]", "[train]", "study: train is {"),
+        ("epochs = 1", "options.width = 0.5", "[[train]] number 1: base has no option 'width'"),
+        ("epochs = 1", "options = 3", "[[train]] number 1: options is 3; a table is accepted"),
         ("[data.tiny]", "[data.tiny.x]", "[data.tiny]: unknown field 'x'"),
         ('source = "synthetic"', 'source = "camera"', "source 'camera' is unknown; accepted: synthetic, kaggle"),
         ('source = "synthetic"', 'source = "kaggle"', "source kaggle needs an input"),
