@@ -13,7 +13,7 @@ import math
 import torch
 from torch import nn
 
-from models import naimishnet, net2, vgg_face
+from models import dsnt, naimishnet, net2, vgg_face
 
 
 class KeypointOutput(nn.Linear):
@@ -177,7 +177,76 @@ class VGGFace(nn.Module):
         return self.outputs(self.dropout(torch.relu(self.hidden2(x))))
 
 
-TWINS = {"base": Base, "v1": V1, "lenet5": LeNet5, "naimishnet": NaimishNet, "net2": Net2, "vgg_face": VGGFace}
+class DSNT(nn.Module):
+    """models/dsnt.py, of the size that it has unless asked otherwise."""
+
+    def __init__(self, image_size, mean_face):
+        super().__init__()
+        (stem, *stages, decoder), self.depths = dsnt.SIZES[dsnt.OPTIONS["size"]["default"]]
+        self.convolve("stem", 1, stem, 5)
+        self.convolve("entry", stem, stages[0], 3)
+        channels = stages[0]
+        for stage, (filters, blocks) in enumerate(zip(stages, self.depths, strict=True), start=1):
+            for block in range(1, blocks + 1):
+                name = f"stage{stage}_{block}"
+                if channels != filters:
+                    self.convolve(f"{name}_skip", channels, filters, 2)
+                self.convolve(f"{name}_a", channels, filters, 3)
+                self.convolve(f"{name}_b", filters, filters, 3)
+                channels = filters
+            self.add_module(f"lateral{stage}", nn.Conv2d(channels, decoder, 1))
+        for level in (2, 1):
+            self.convolve(f"decode{level}", decoder, decoder, 3)
+        self.maps = nn.Conv2d(decoder, len(mean_face), 1)
+        cells = [side // 4 for side in image_size]
+        self.keypoints = nn.Linear(math.prod(cells), 2, bias=False).requires_grad_(False)
+        y, x = ((torch.arange(n) + 0.5) * side / n - 0.5 for n, side in zip(cells, image_size, strict=True))
+        self.keypoints.weight.copy_(torch.stack(torch.meshgrid(x, y, indexing="xy")).flatten(1))
+
+    def convolve(self, name, channels, filters, size):
+        self.add_module(name, nn.Conv2d(channels, filters, size, bias=False))
+        self.add_module(f"{name}_norm", nn.BatchNorm2d(filters, eps=1e-3, momentum=0.1))
+
+    def normalised(self, x, name, stride=1):
+        """Padded as Keras does: one row more below and to the right where the sum of both is odd."""
+        convolution = getattr(self, name)
+        size = convolution.kernel_size[0]
+        around = max(size - stride, 0)
+        x = nn.functional.pad(x, (around // 2, around - around // 2) * 2)
+        return getattr(self, f"{name}_norm")(nn.functional.conv2d(x, convolution.weight, stride=stride))
+
+    def residual(self, x, name, stride):
+        inner = torch.relu(self.normalised(x, f"{name}_a", stride))
+        inner = self.normalised(inner, f"{name}_b")
+        if hasattr(self, f"{name}_skip"):
+            x = self.normalised(x, f"{name}_skip", stride)
+        return torch.relu(x + inner)
+
+    def forward(self, images):
+        x = torch.relu(self.normalised(gray_to_unit(images), "stem", 2))
+        x = torch.relu(self.normalised(x, "entry", 2))
+        lateral = []
+        for stage, blocks in enumerate(self.depths, start=1):
+            for block in range(1, blocks + 1):
+                x = self.residual(x, f"stage{stage}_{block}", 2 if stage > 1 and block == 1 else 1)
+            lateral.append(getattr(self, f"lateral{stage}")(x))
+        x = lateral.pop()
+        for level in (2, 1):
+            x = nn.functional.interpolate(x, scale_factor=2) + lateral.pop()
+            x = torch.relu(self.normalised(x, f"decode{level}"))
+        with torch.autocast("cpu", enabled=False):
+            return self.keypoints(torch.softmax(self.maps(x.float()).flatten(2), dim=-1))
+
+
+TWINS = {
+    "base": Base,
+    "v1": V1,
+    "lenet5": LeNet5,
+    "naimishnet": NaimishNet,
+    "net2": Net2,
+    "vgg_face": VGGFace,
+    "dsnt": DSNT,
+}
 
 
 def gray_to_unit(images):
