@@ -1,4 +1,4 @@
-"""Three floors, no circles: evaluation sees models and data_prep, models see data_prep, nothing looks up."""
+"""No circles: evaluation and inference see models and data_prep, models see data_prep, nothing looks up."""
 
 import ast
 import subprocess
@@ -10,11 +10,12 @@ import pytest
 from models.registry import NAMES
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOORS = ("data_prep", "models", "evaluation")
+FLOORS = ("data_prep", "models", "evaluation", "inference")
 FORBIDDEN = {
-    "data_prep": {"models", "evaluation", "tensorflow", "keras", "jax", "torch"},
-    "models": {"evaluation", "tensorflow", "jax", "torch"},  # Keras only, so that any backend runs
-    "evaluation": {"tensorflow", "jax"},
+    "data_prep": {"models", "evaluation", "inference", "tensorflow", "keras", "jax", "torch"},
+    "models": {"evaluation", "inference", "tensorflow", "jax", "torch"},  # Keras only, so that any backend runs
+    "evaluation": {"inference", "tensorflow", "jax"},
+    "inference": {"evaluation", "tensorflow", "jax"},
 }
 OPTIONAL = {"torch_twins.py", "benchmark_worker.py"}  # what measures other frameworks may import them
 
@@ -44,6 +45,7 @@ COMMANDS = (
     *("evaluation", "evaluation.study", "evaluation.leakage", "evaluation.report", "evaluation.benchmark"),
     *("evaluation.features", "evaluation.submission", "data_prep.augment"),
     *("evaluation.before_after", "evaluation.splits"),
+    "inference.export",
 )
 
 

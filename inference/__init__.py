@@ -1,0 +1,1 @@
+"""Trained networks at work. Imports `models` and `data_prep`; neither imports it back."""
