@@ -73,9 +73,7 @@ def export(path: Path, output: Path) -> None:
         session = open_session(aside)
         apart = float(np.abs(session.run(None, {"images": faces})[0] - np.asarray(network(faces))).max())
         if not apart <= SAME_PX:
-            raise DataError(
-                f"{path}: the ONNX network is {apart:.2g} px from Keras' on some face; {SAME_PX:g} is accepted"
-            )
+            raise DataError(f"{path}: ONNX is {apart:.2g} px from Keras on some face; {SAME_PX:g} is accepted")
         os.replace(aside, output)
     print(f"{output}: {output.stat().st_size / 1e6:.2f} MB, {len(points)} points, {apart:.1g} px from Keras at most")
     for threads in (1, 2):
