@@ -1,10 +1,11 @@
 """A submission to Kaggle's Facial Keypoints Detection: the coordinates that its lookup table asks for.
 
-    python -m evaluation.submission --run runs/kaggle/v1-quick-none-s0 --test test.zip --lookup IdLookupTable.csv \\
-        --output submission.csv
+    python -m evaluation.submission --test test.zip --lookup IdLookupTable.csv --output submission.csv
+    python -m evaluation.submission --run runs/kaggle/v1-quick-none-s0 --test test.zip --lookup IdLookupTable.csv
 
-Several runs give the mean of their predictions. Kaggle's faces follow two labelling rules; an image of which no more
-than the four points of the second are asked follows that one, and --second-source-run names runs for such images.
+Without --run the network that comes with the repository predicts; several runs give the mean of their predictions.
+Kaggle's faces follow two labelling rules; an image of which no more than the four points of the second are asked follows
+that one. A network trained by source knows both; for others --second-source-run names runs for such images.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from evaluation import collect
 from models.apply import load_network
 from models.fitting import PREDICT_BATCH
 from models.label_rules import answers
+from models.pretrained import default_run
 from models.runs import RECORD_FILES
 
 SECOND = np.isin(KAGGLE15.points, SECOND_SOURCE_POINTS)  # bool [K]
@@ -35,8 +37,8 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    run_help = "run folders with a model.keras; of several the mean prediction"
-    parser.add_argument("--run", type=Path, nargs="+", required=True, metavar="DIR", help=run_help)
+    run_help = "run folders with a model.keras; of several the mean prediction (default: the repository's network)"
+    parser.add_argument("--run", type=Path, nargs="+", metavar="DIR", help=run_help)
     second_help = "run folders for the images of the second label source (default: those of --run)"
     parser.add_argument("--second-source-run", type=Path, nargs="+", metavar="DIR", help=second_help)
     test_help = "the competition's test.csv, test.zip, its whole zip, or a folder with one of them"
@@ -46,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("submission.csv"), help="default: %(default)s")
     args = parser.parse_args(argv)
     try:
-        submit(args.run, args.second_source_run or args.run, args.test, args.lookup, args.output)
+        runs = args.run or [default_run()]
+        submit(runs, args.second_source_run or runs, args.test, args.lookup, args.output)
     except (DataError, OSError) as error:
         print(f"evaluation.submission: error: {error}", file=sys.stderr)
         return 2

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from data_prep.faceset import DataError
 from data_prep.prepared import load
+from models import pretrained
 from models.backend import import_keras
 from models.provenance import provenance
 from models.runs import publish, read_run, write_record
@@ -78,10 +79,11 @@ def apply(folder: Path, data_folder: Path, output: Path | None, command: str) ->
 
 
 def load_network(path: Path):
-    """A saved network, in Keras' safe mode. Raises DataError where the file is missing or is not one."""
-    keras = import_keras()
+    """A saved network, in Keras' safe mode. Raises DataError where the file is missing, changed or not one."""
     if not path.is_file():
         raise DataError(f"{path} does not exist (a light record has no network; train the run again)")
+    pretrained.check(path)
+    keras = import_keras()
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, OSError, KeyError, TypeError) as error:

@@ -108,11 +108,11 @@ RECIPES = {
         # What the most accurate network is trained by, chosen on validation faces: models/dsnt.py.
         Recipe(
             "best",
-            epochs=60,
+            epochs=40,
             batch_size=64,
             learning_rate=2e-3,
             schedule="cosine",
-            augmentation="standard",
+            augmentation="medium",
             weight_decay=0.02,
             label_rules="by_source",
         ),

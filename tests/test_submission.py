@@ -13,16 +13,16 @@ keras = import_keras()
 GRAYS = {1: 20, 2: 100, 3: 40}
 
 
-def make_run(folder, shift=0.0, factor=1.0, **changes):
+def make_run(folder, shift=0.0, factor=1.0, coordinates=30, **changes):
     """A finished run whose network says that coordinate c (0 to 29) is factor * first pixel + c + shift."""
     images = keras.Input((96, 96), name="images")
-    dense = keras.layers.Dense(30)
+    dense = keras.layers.Dense(coordinates)
     x = dense(keras.layers.Flatten()(images))
-    kernel = np.zeros((9216, 30), np.float32)
+    kernel = np.zeros((9216, coordinates), np.float32)
     kernel[0] = factor
-    dense.set_weights([kernel, np.arange(30, dtype=np.float32) + shift])
+    dense.set_weights([kernel, np.arange(coordinates, dtype=np.float32) + shift])
     folder.mkdir(parents=True)
-    keras.Model(images, keras.layers.Reshape((15, 2))(x)).save(folder / "model.keras")
+    keras.Model(images, keras.layers.Reshape((coordinates // 2, 2))(x)).save(folder / "model.keras")
     config = {"run": folder.name, "data": "toy", "schema": "kaggle15", "image_size": [96, 96]} | changes
     config |= {"model": "toy", "recipe": {"name": "quick"}, "treatment": "none", "seed": 0}
     points = len(SCHEMAS[config["schema"]])
@@ -95,6 +95,19 @@ def test_runs_of_the_second_source_predict_its_images_alone(place, tmp_path):
     assert lines(tmp_path / "s.csv")[1:] == ["11,91.0000", "4,32.0000", "5,20.0000", "6,70.0000", "7,49.0000"]
     assert submit(place, tmp_path / "t.csv", runs=("shifted",)) == 0
     assert lines(tmp_path / "t.csv")[3] == "5,0.0000"  # 20 - 30 lies left of the image
+
+
+def test_a_network_trained_by_source_answers_by_each_images_rule(place, tmp_path):
+    """34 outputs: the 15 points and, at coordinates 30 to 33, the second source's nose tip and bottom lip."""
+    make_run(place / "by_source", coordinates=34)
+    assert submit(place, tmp_path / "s.csv", runs=("by_source",)) == 0
+    # Of image 2 (gray 100, second source) the nose's y is output 31: 131, clipped; of image 1 (20) the lip is 29's.
+    assert lines(tmp_path / "s.csv")[1:] == ["11,95.0000", "4,32.0000", "5,20.0000", "6,95.0000", "7,49.0000"]
+    make_run(place / "by_source_darker", shift=-80, coordinates=34)
+    assert submit(place, tmp_path / "t.csv", runs=("by_source_darker",)) == 0
+    # 100 + 31 - 80, where the first source's rule says 100 + 21 - 80; and 100 - 80
+    assert lines(tmp_path / "t.csv")[1] == "11,51.0000"
+    assert lines(tmp_path / "t.csv")[4] == "6,20.0000"
 
 
 def test_label_sources():

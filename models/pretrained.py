@@ -1,0 +1,90 @@
+"""The networks that come with the repository: run folders below models/weights/, their files known by their hashes.
+
+    python -m models.pretrained --run runs/kaggle15/RUN --name dsnt-best      puts a run's network there
+
+They are run folders like any other (`models.runs`), so whatever takes a --run takes one of them, and
+`models.apply.load_network` checks the hash. models/weights/README.md is their model card.
+"""
+
+import argparse
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from data_prep.faceset import DataError
+from data_prep.sources import sha256_of
+from models.runs import RECORD_FILES, publish, read_run
+
+WEIGHTS = Path(__file__).resolve().parent / "weights"
+SUMS = "SHA256SUMS"  # in the form of `sha256sum`, which checks it: cd models/weights; sha256sum -c SHA256SUMS
+DEFAULT = "dsnt-best"  # what is used where no run is named
+MOST_BYTES = 5_000_000
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m models.pretrained",
+        description="Put a run's network below models/weights/, with its record and its hash.",
+    )
+    parser.add_argument("--run", type=Path, required=True, help="run folder with a model.keras")
+    parser.add_argument("--name", default=DEFAULT, help="of the folder (default: %(default)s)")
+    args = parser.parse_args(argv)
+    try:
+        folder = add(args.run, args.name)
+    except (DataError, OSError) as error:
+        print(f"models.pretrained: error: {error}", file=sys.stderr)
+        return 2
+    print(f"{folder}: {sums(folder.parent)[f'{args.name}/model.keras']}")
+    return 0
+
+
+def add(run: Path, name: str, weights: Path = WEIGHTS) -> Path:
+    """Copy a run's network and record to weights/name and note the hash; returns the folder.
+
+    Raises DataError for a run without a network, one that is too large, or a name that is no plain folder's.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
+        raise DataError(f"--name is {name!r}; a plain folder name is accepted")
+    read_run(run)
+    network = run / "model.keras"
+    if not network.is_file():
+        raise DataError(f"{network} does not exist (a light record has no network; train the run again)")
+    if (size := network.stat().st_size) > MOST_BYTES:
+        raise DataError(f"{network} has {size / 1e6:.1f} MB; at most {MOST_BYTES / 1e6:.0f} are accepted")
+    folder = weights / name
+    with publish(folder) as aside:
+        for file in (*RECORD_FILES, network.name):
+            shutil.copyfile(run / file, aside / file)
+    known = {**sums(weights), f"{name}/{network.name}": sha256_of([folder / network.name])}
+    (weights / SUMS).write_text("".join(f"{value}  {file}\n" for file, value in sorted(known.items())))
+    return folder
+
+
+def sums(weights: Path = WEIGHTS) -> dict[str, str]:
+    """SHA-256 by file, `dsnt-best/model.keras`; empty where nothing is noted."""
+    try:
+        lines = (weights / SUMS).read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    return {file: value for value, file in (line.split(maxsplit=1) for line in lines)}
+
+
+def default_run() -> Path:
+    """The folder of the network to use where none is named. Raises DataError where the repository has none."""
+    if not (WEIGHTS / DEFAULT / "model.keras").is_file():
+        raise DataError(f"{WEIGHTS / DEFAULT} is missing; name a run with --run")
+    return WEIGHTS / DEFAULT
+
+
+def check(path: Path, weights: Path = WEIGHTS) -> None:
+    """Raise DataError where a file below models/weights/ is not the one whose hash is noted there."""
+    path = path.resolve()
+    if path.is_relative_to(weights):
+        file = path.relative_to(weights).as_posix()
+        if sums(weights).get(file) != sha256_of([path]):
+            raise DataError(f"{path} is not the file of {weights / SUMS}: fetch it again")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
