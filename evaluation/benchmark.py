@@ -34,13 +34,24 @@ from evaluation.benchmark_table import (
     to_csv,
     to_terminal,
 )
-from evaluation.benchmark_worker import AUGMENTED, KINDS, WITHOUT_TWIN, Spec, usable_cores
+from evaluation.benchmark_worker import (
+    AUGMENTED,
+    INFERENCE,
+    KINDS,
+    ONE_THREAD,
+    SINGLE,
+    WITHOUT_TWIN,
+    Spec,
+    usable_cores,
+)
 from models.precision import cpu_has_bfloat16
 from models.recipe import RECIPES
-from models.registry import NAMES, get_builder
+from models.registry import NAMES, parse
 
 ROOT = Path(__file__).resolve().parents[1]
 PRECISIONS = ("float32", "mixed_bfloat16")
+MODELS = (*NAMES, "dsnt:size=small", "dsnt:size=tiny")
+ONNX_PACKAGES = ("onnx", "tf2onnx", "onnxruntime")  # requirements-export.txt
 SAME_PX = 1e-3  # float32 twins agree within this
 BUSY = 0.05  # share of the machine's CPU time that other programs may use
 
@@ -79,7 +90,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--models", nargs="+", default=list(NAMES), help=f"default: {' '.join(NAMES)}")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), help=f"default: {' '.join(MODELS)}")
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), help=f"default: {' '.join(PRECISIONS)}")
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each thing (default: 5)")
     parser.add_argument("--seconds-per-measurement", type=float, default=1.5, metavar="S",
@@ -101,7 +112,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def check(options: argparse.Namespace) -> Path | None:
     """The interpreter with torch, or None. Raises DataError for options that cannot be used, before anything runs."""
     for model in options.models:
-        get_builder(model)
+        parse(model)
     for precision in options.precisions:
         if precision not in PRECISIONS:
             raise DataError(f"unknown precision {precision!r}; accepted: {', '.join(PRECISIONS)}")
@@ -189,6 +200,7 @@ def measure(options: argparse.Namespace, torch_python: Path | None) -> tuple[lis
             RECIPES["quick"].learning_rate, options.seconds_per_measurement, options.batches,
         )
         for model in options.models for precision in options.precisions for framework in FRAMEWORKS
+        if framework != "onnx" or precision == "float32"
     ]  # fmt: skip
     pythons = {spec: python_of(spec, torch_python) for spec in specs}
     results, machine = [], {}
@@ -204,12 +216,21 @@ def python_of(spec: Spec, torch_python: Path | None) -> Path | None:
     """The interpreter of a worker; None where there can be none."""
     if spec.framework == "keras":
         return Path(sys.executable)
-    return None if spec.model in WITHOUT_TWIN else torch_python
+    if spec.framework == "onnx":
+        return Path(sys.executable) if all(map(importlib.util.find_spec, ONNX_PACKAGES)) else None
+    return None if name_of(spec) in WITHOUT_TWIN else torch_python
+
+
+def name_of(spec: Spec) -> str:
+    """The model's without its options."""
+    return spec.model.split(":")[0]
 
 
 def kinds(spec: Spec) -> list[str]:
-    """What is measured of a worker: the study's augmentation is no part of another framework."""
-    return [what for what in KINDS if what != AUGMENTED or spec.framework == "keras"]
+    """What is measured of a worker: the study's augmentation is no part of another framework, ONNX only predicts."""
+    if spec.framework == "onnx":
+        return [INFERENCE, SINGLE, ONE_THREAD]
+    return [what for what in KINDS if what != ONE_THREAD and (what != AUGMENTED or spec.framework == "keras")]
 
 
 def measure_model(specs: list[Spec], pythons: dict, repeats: int, machine: dict, bar) -> list[Measured]:
@@ -228,10 +249,13 @@ def measure_model(specs: list[Spec], pythons: dict, repeats: int, machine: dict,
         difference = compare_twin([*workers.values()])
         for result in results:
             if result.spec not in workers:
-                result.status = NO_TWIN if result.spec.model in WITHOUT_TWIN else NOT_INSTALLED
+                result.status = NOT_INSTALLED
+                if result.spec.framework == "pytorch" and name_of(result.spec) in WITHOUT_TWIN:
+                    result.status = NO_TWIN
                 continue
             found = about[result.spec]
-            result.backend, result.threads, result.parameters = found["backend"], found["threads"], found["parameters"]
+            result.backend, result.threads = found["backend"], found["threads"]
+            result.parameters = found["parameters"] or next(iter(about.values()))["parameters"]
             result.flops = next(other["flops"] for other in about.values() if "flops" in other)
             result.difference_px = difference
             bar.set_description(f"{result.spec.model}: warm up")
@@ -264,7 +288,8 @@ def compare_twin(workers: list[Worker]) -> float | None:
 
     Raises DataError where the twin is another network. None without PyTorch.
     """
-    first = {framework: next((w for w in workers if w.spec.framework == framework), None) for framework in FRAMEWORKS}
+    twins = ("keras", "pytorch")
+    first = {framework: next((w for w in workers if w.spec.framework == framework), None) for framework in twins}
     if None in first.values():
         return None
     with tempfile.TemporaryDirectory() as folder:

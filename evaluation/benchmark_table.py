@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from evaluation.benchmark_worker import AUGMENTED, INFERENCE, PRODUCT, SINGLE, TRAINING, Spec
+from evaluation.benchmark_worker import AUGMENTED, INFERENCE, ONE_THREAD, PRODUCT, SINGLE, TRAINING, Spec
 from evaluation.flops import TRAINING_OVER_FORWARD
 
-FRAMEWORKS = {"keras": "Keras", "pytorch": "PyTorch"}
+FRAMEWORKS = {"keras": "Keras", "pytorch": "PyTorch", "onnx": "ONNX Runtime"}
 MEASURED, NOT_INSTALLED, NO_TWIN = "measured", "not installed", "no twin"
 DIGITS = {"px": ".1e", "ratio": ".3f", "ms": ".3f", "mb": ".0f"}  # by a column's last word; else 1 digit
 
@@ -57,7 +57,7 @@ def build_rows(results: list[Measured], commit: str, command: str) -> list[dict]
         ratios = spread(ratio(keras.get(r.key, []), r.rates)) if r.spec.framework == "pytorch" else (None,) * 3
         plain = keras.get((TRAINING, *r.key[1:]), []) if r.what == AUGMENTED else []
         augmented = spread(ratio(r.rates, plain))
-        batches = {INFERENCE: r.spec.inference_batch, SINGLE: 1, PRODUCT: None}
+        batches = {INFERENCE: r.spec.inference_batch, SINGLE: 1, ONE_THREAD: 1, PRODUCT: None}
         rows.append(
             {
                 "what": r.what,
@@ -87,7 +87,7 @@ def build_rows(results: list[Measured], commit: str, command: str) -> list[dict]
                 "twin_difference_px": None if product else r.difference_px,
                 "repeats": len(r.rates) or None,
                 "batches_per_repeat": r.calls,
-                "threads": r.threads,
+                "threads": 1 if r.what == ONE_THREAD and r.threads else r.threads,
                 "peak_rss_mb": r.peak_rss_mb,
                 "cpu_elsewhere_pct": scaled(float(np.median(r.elsewhere)) if r.elsewhere else None, 100),
                 "commit": commit,

@@ -19,8 +19,9 @@ import numpy as np
 from data_prep.faceset import DataError
 
 TRAINING, INFERENCE, SINGLE, PRODUCT = "training", "inference", "single_face", "matrix_product"
+ONE_THREAD = "single_face_one_thread"  # the same on one core; ONNX Runtime only, which can be asked for it
 AUGMENTED = "training_augmented"  # the same, through the pipeline AUGMENTATION; Keras only, for it is this study's
-KINDS = (TRAINING, AUGMENTED, INFERENCE, SINGLE, PRODUCT)
+KINDS = (TRAINING, AUGMENTED, INFERENCE, SINGLE, ONE_THREAD, PRODUCT)
 AUGMENTATION = "standard"
 IMAGE_SIZE, POINTS = (96, 96), 15
 PRODUCT_SIZE = 2048  # of the square matrices: large enough for full speed, small enough for any machine
@@ -35,8 +36,8 @@ WITHOUT_TWIN = {  # networks that evaluation/torch_twins.py leaves out, and why
 class Spec:
     """What a worker builds and how it measures."""
 
-    framework: str  # keras or pytorch
-    model: str
+    framework: str  # keras, pytorch or onnx
+    model: str  # with its options, as `models.registry.parse` reads it
     precision: str  # float32 or mixed_bfloat16
     threads: int
     batch_size: int  # in training
@@ -69,12 +70,12 @@ class KerasSide:
         keras = import_keras()
         from models.fitting import compile_network
         from models.losses import masked_mse
-        from models.registry import get_builder
+        from models.registry import parse
 
         self.spec, self.keras, self.loss = spec, keras, masked_mse
         keras.utils.set_random_seed(0)
         keras.mixed_precision.set_global_policy(spec.precision)
-        self.build = get_builder(spec.model)
+        self.build = parse(spec.model).build
         self.network = self.build(IMAGE_SIZE, some_mean_face())
         compile_network(keras, self.network, masked_mse, spec.learning_rate)
         kind = "bfloat16" if spec.precision == "mixed_bfloat16" else "float32"
@@ -152,9 +153,13 @@ class TorchSide:
         import torch
 
         from evaluation import torch_twins
+        from models.registry import parse
 
-        if spec.model not in torch_twins.TWINS:
-            raise DataError(f"no PyTorch twin of {spec.model!r} in evaluation/torch_twins.py")
+        name = spec.model.split(":")[0]
+        if name not in torch_twins.TWINS:
+            raise DataError(f"no PyTorch twin of {name!r} in evaluation/torch_twins.py")
+        self.make = torch_twins.TWINS[name]
+        self.options = parse(spec.model).options
         self.spec, self.torch, self.twins = spec, torch, torch_twins
         torch.manual_seed(0)
         torch.set_num_threads(spec.threads)
@@ -165,7 +170,7 @@ class TorchSide:
         self.matrix = torch.randn(PRODUCT_SIZE, PRODUCT_SIZE).to(kind)
 
     def build(self):
-        twin = self.twins.TWINS[self.spec.model](IMAGE_SIZE, some_mean_face())
+        twin = self.make(IMAGE_SIZE, some_mean_face(), **self.options)
         return twin.to(memory_format=self.torch.channels_last)
 
     def autocast(self):
@@ -230,13 +235,45 @@ class TorchSide:
         }
 
 
+class OnnxSide:
+    """The network as `inference.export` writes it, in ONNX Runtime on the CPU: float32, and nothing but inference."""
+
+    def __init__(self, spec: Spec):
+        import tempfile
+        from pathlib import Path
+
+        from inference.export import POINTS, open_session, write
+        from models.backend import import_keras
+        from models.registry import parse
+
+        import_keras()
+        face = some_mean_face()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "network.onnx"
+            write(parse(spec.model).build(IMAGE_SIZE, face), path, POINTS[len(face)])
+            self.session, self.one_thread = (open_session(path, threads) for threads in (spec.threads, 1))
+        self.spec = spec
+
+    def describe(self) -> dict:
+        import onnxruntime
+
+        return {"parameters": None, "threads": self.spec.threads, "backend": "onnxruntime",
+                "versions": {"onnxruntime": onnxruntime.__version__}}  # fmt: skip
+
+    def predict(self, images) -> np.ndarray:
+        return self.session.run(None, {"images": images.astype(np.float32)})[0]
+
+    def predict_on_one_thread(self, images) -> np.ndarray:
+        return self.one_thread.run(None, {"images": images.astype(np.float32)})[0]
+
+
 class Meter:
     """Measures one side. Every measurement of a kind does the same work, set when it is warmed."""
 
     def __init__(self, spec: Spec, side):
         self.spec, self.side, self.calls = spec, side, {}
         trainings = dict.fromkeys((TRAINING, AUGMENTED), spec.batch_size)
-        self.batch = {**trainings, INFERENCE: spec.inference_batch, SINGLE: 1, PRODUCT: None}
+        self.batch = {**trainings, INFERENCE: spec.inference_batch, SINGLE: 1, ONE_THREAD: 1, PRODUCT: None}
 
     def warm(self, what: str) -> dict:
         """Trace, allocate, and find how many batches take `seconds`."""
@@ -244,7 +281,7 @@ class Meter:
         target, most = self.spec.seconds, MOST_CALLS
         if what in (TRAINING, AUGMENTED):
             most = max(3, MOST_FACES // self.spec.batch_size)
-        elif what in (SINGLE, PRODUCT):  # short calls: steady after a third of the time
+        elif what in (SINGLE, ONE_THREAD, PRODUCT):  # short calls: steady after a third of the time
             target /= 3
         seconds = self._time(what, 3) / 3
         self.calls[what] = self.spec.batches or min(max(3, math.ceil(target / seconds)), most)
@@ -267,8 +304,9 @@ class Meter:
         if what == PRODUCT:
             self.side.product(calls)
         else:
+            predict = self.side.predict_on_one_thread if what == ONE_THREAD else self.side.predict
             for _ in range(calls):
-                self.side.predict(images)
+                predict(images)
         return time.perf_counter() - start
 
 
@@ -303,7 +341,7 @@ def main() -> None:
                 spec = Spec(**request)
                 if hasattr(os, "sched_setaffinity"):  # before any thread pool is made
                     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: spec.threads])
-                side = {"keras": KerasSide, "pytorch": TorchSide}[spec.framework](spec)
+                side = {"keras": KerasSide, "pytorch": TorchSide, "onnx": OnnxSide}[spec.framework](spec)
                 meter, found = Meter(spec, side), side.describe()
             elif do == "memory":
                 found = {"peak_rss_mb": peak_rss_mb()}

@@ -4,7 +4,7 @@
     python -m evaluation.submission --run runs/kaggle/v1-quick-none-s0 --test test.zip --lookup IdLookupTable.csv
 
 Without --run the network that comes with the repository predicts; several runs give the mean of their predictions.
-Kaggle's faces follow two labelling rules; an image of which no more than the four points of the second are asked follows
+Kaggle's faces follow two labelling rules; an image of which no more than the second's four points are asked follows
 that one. A network trained by source knows both; for others --second-source-run names runs for such images.
 """
 

@@ -151,11 +151,11 @@ class Net2(nn.Module):
 
 
 class VGGFace(nn.Module):
-    """models/vgg_face.py, at the width that it has unless asked otherwise."""
+    """models/vgg_face.py"""
 
-    def __init__(self, image_size, mean_face):
+    def __init__(self, image_size, mean_face, width):
         super().__init__()
-        width, channels = vgg_face.OPTIONS["width"]["default"], 1
+        channels = 1
         for block, (filters, convolutions) in enumerate(vgg_face.BLOCKS, start=1):
             for number in range(1, convolutions + 1):
                 self.add_module(f"conv{block}_{number}", nn.Conv2d(channels, round(width * filters), 3, padding=1))
@@ -178,11 +178,11 @@ class VGGFace(nn.Module):
 
 
 class DSNT(nn.Module):
-    """models/dsnt.py, of the size that it has unless asked otherwise."""
+    """models/dsnt.py"""
 
-    def __init__(self, image_size, mean_face):
+    def __init__(self, image_size, mean_face, size):
         super().__init__()
-        (stem, *stages, decoder), self.depths = dsnt.SIZES[dsnt.OPTIONS["size"]["default"]]
+        (stem, *stages, decoder), self.depths = dsnt.SIZES[size]
         self.convolve("stem", 1, stem, 5)
         self.convolve("entry", stem, stages[0], 3)
         channels = stages[0]

@@ -39,6 +39,21 @@ def get_network(name: str, **options) -> Network:
     return Network(title, options, partial(module.build, **options), start)
 
 
+def parse(words: str) -> Network:
+    """A network by its name, with options behind colons: `vgg_face:width=1`. Raises like `get_network`."""
+    name, *given = words.split(":")
+    known, options = get_options(name), {}
+    for word in given:
+        option, _, value = word.partition("=")
+        if option not in known:
+            raise DataError(f"{words!r}: {name} has no option {option!r}; accepted: {', '.join(known) or 'none'}")
+        try:
+            options[option] = known[option].get("type", str)(value)
+        except ValueError as error:
+            raise DataError(f"{words!r}: {option} is {value!r}") from error
+    return get_network(name, **options)
+
+
 def get_options(name: str) -> dict[str, dict]:
     """The options of a network and their settings for argparse; empty for most. Raises like `get_network`."""
     return getattr(_module(name), "OPTIONS", {})
