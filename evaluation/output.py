@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from data_prep.prepared import embedded
 from evaluation import entries as entry_forms
-from evaluation import faces, hyperparameters, interval_plots, plots, summary, tables, worst
+from evaluation import faces, hyperparameters, interval_plots, latency_plot, plots, summary, tables, worst
 from evaluation.entries import Entry
 from models.runs import Run, copy_record
 
@@ -18,7 +18,10 @@ PREPARED = Path("data/prepared")
 DPI = 120
 # Files that only some runs, or only the images, give; without them an older one would be of other runs.
 FROM_IMAGES = ("sample_faces_*.png", "worst_faces_*.png", "faces/sample_faces_*.png", "faces/worst_faces_*.png")
-FROM_RUNS = ("by_source.csv", "comparisons.csv", "worst.csv", "worst_points_*.png", "hyperparameters.csv")
+FROM_RUNS = (
+    *("by_source.csv", "comparisons.csv", "worst.csv", "worst_points_*.png", "hyperparameters.csv"),
+    "accuracy_against_time.png",
+)
 
 
 def write_results(output: Path, runs: list[Run]) -> None:
@@ -51,6 +54,8 @@ def write_results(output: Path, runs: list[Run]) -> None:
         "mean_face_errors.png": plots.mean_face_errors(entries, baseline.test.predicted[0]),
         **{f"worst_points_{file_name(run)}.png": worst.worst_points(run) for run in main if not _own_faces(run)},
     }
+    if against_time := latency_plot.accuracy_against_time(variants, latency_plot.one_thread_ms()):
+        figures["accuracy_against_time.png"] = against_time
     pictures, why_not = _pictures_of_faces(runs, main, baseline)
     figures |= pictures
 

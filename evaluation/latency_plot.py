@@ -1,0 +1,64 @@
+"""Accuracy against time: the picture to choose a network by."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+from data_prep.faceset import DataError
+from data_prep.style import STYLE
+from evaluation.benchmark_worker import ONE_THREAD
+from evaluation.plots import COLOURS
+from evaluation.tables import Row
+from models.registry import parse
+
+SPEED = Path("results/benchmark/speed.csv")
+
+
+def one_thread_ms(path: Path = SPEED) -> dict[str, float]:
+    """Milliseconds a face by network, as tables call it: ONNX Runtime, one face, one core. Empty without such rows."""
+    if not path.is_file():
+        return {}
+    with open(path, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["what"] == ONE_THREAD and row["image_ms"]]
+    found = {}
+    for row in rows:
+        try:
+            found[parse(row["model"]).name] = float(row["image_ms"])
+        except DataError:  # a network that there is no more
+            continue
+    return found
+
+
+def accuracy_against_time(rows: list[Row], milliseconds: dict[str, float]) -> Figure | None:
+    """Test RMSE with its interval over the time for a face, each network by the variant that validated best.
+
+    rows: of `evaluation.summary.summary`. milliseconds: by network. None where fewer than two networks have a time.
+    """
+    trained = [row for row in rows if row["seeds"] is not None]
+    chosen: dict[str, Row] = {}
+    for row in sorted(trained, key=lambda row: (np.isnan(row["val_rmse_px"]), row["val_rmse_px"])):
+        if row["model"] in milliseconds and not np.isnan(row["rmse_px"]):
+            chosen.setdefault(row["model"], row)
+    if len(chosen) < 2:
+        return None
+    colours = {model: COLOURS[i % len(COLOURS)] for i, model in enumerate(sorted({row["model"] for row in trained}))}
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.0, 4.6), layout="constrained")
+        ax = figure.subplots()
+        for model, row in chosen.items():
+            low, middle, high = row["rmse_low_px"], row["rmse_px"], row["rmse_high_px"]
+            ax.errorbar(milliseconds[model], middle, [[middle - low], [high - middle]], fmt="o", ms=6, capsize=3,
+                        color=colours[model])  # fmt: skip
+            name = f"{model}\n{row['recipe']}, {row['treatment']}"
+            ax.annotate(name, (milliseconds[model], middle), (7, 5), textcoords="offset points", fontsize=8,
+                        color=colours[model])  # fmt: skip
+        ax.set(xscale="log", xlabel="ms a face: ONNX Runtime, float32, one core", ylabel="RMSE (px at 96x96)",
+               title="Accuracy against time: lower left is better")  # fmt: skip
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.margins(x=0.18, y=0.12)
+    return figure
