@@ -80,6 +80,7 @@ def plan(folders: list[Path] | None, output: Path | None) -> tuple[list[Job], li
         names = {run.config["data"] for run in fresh}
         if folders is None:
             names |= {path.parent.name for path in RESULTS.glob("*/runs")}
+            names -= {path.parent.name for path in RESULTS.glob("*/ablation.csv")}  # of evaluation.ablation
         outputs = [RESULTS / name for name in sorted(names)]
     jobs = []
     for place in outputs:

@@ -133,11 +133,15 @@ class Application:
 
 @dataclass(frozen=True)
 class Study:
-    """A grid: every run is required on every data set."""
+    """A grid: every run is required on every data set.
+
+    reference: of an ablation, the run that the others are compared with on validation faces (`evaluation.ablation`).
+    """
 
     path: Path
     data: tuple[DataSet, ...]
     runs: tuple[Training | Application, ...]
+    reference: str | None = None
 
     @property
     def treatments(self) -> tuple[str, ...]:
@@ -192,7 +196,7 @@ def _read(path: Path, applied: bool) -> Study:
 
 
 def _study(path: Path, content: dict, applied: bool) -> Study:
-    blocks = {"seeds": table, "train": list_of(table), "baselines": table, "apply": table}
+    blocks = {"seeds": table, "train": list_of(table), "baselines": table, "apply": table, "ablation": table}
     top = checked("study", content, {"data": table}, blocks)
     data = tuple(_data_set(name, fields) for name, fields in top["data"].items())
     seeds = checked("[seeds]", top["seeds"] or {}, {}, dict.fromkeys(RECIPES, list_of(seed)))
@@ -209,7 +213,11 @@ def _study(path: Path, content: dict, applied: bool) -> Study:
         raise DataError(f"study: it names no {'run' if data else 'data set'}")
     if twice := [name for name, times in Counter(run.name for run in runs).items() if times > 1]:
         raise DataError(f"it asks twice for the run {twice[0]}")
-    study = Study(path, data, tuple(runs))
+    reference = None
+    if top["ablation"] is not None:
+        names = [run.name for run in runs]
+        reference = checked("[ablation]", top["ablation"], {"reference": one_of(names)})["reference"]
+    study = Study(path, data, tuple(runs), reference)
     for one in data:
         _check_data(one, study.treatments, f"[data.{one.name}]")
     return study

@@ -134,6 +134,9 @@ def _network(run: Application, times: Times) -> list[Step]:
 
 def _tables(study: Study, data: DataSet, runs: tuple[Path, ...]) -> list[Step]:
     results = RESULTS / data.name
+    if study.reference:
+        words = ("evaluation.ablation", str(study.path))
+        return [Step(EVALUATE, results, words, ALWAYS, needs=runs)]
     steps = [
         Step(
             EVALUATE, results, ("evaluation", "--output", str(results), "--study", str(study.path)), ALWAYS, needs=runs

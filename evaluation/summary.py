@@ -23,7 +23,7 @@ ALPHA = 0.05
 def summary(entries: list[Entry]) -> list[Row]:
     """A row per variant and baseline, best RMSE first. Errors of several seeds are pooled (squares averaged)."""
     scores = {row["run"]: row for row in tables.performance(entries)}
-    rows = [_summary_row(runs, [scores[run.name] for run in runs]) for runs in _variants(entries)]
+    rows = [_summary_row(runs, [scores[run.name] for run in runs]) for runs in variants(entries)]
     return sorted(rows, key=lambda row: (np.isnan(row["rmse_px"]), row["rmse_px"], row["variant"]))
 
 
@@ -33,7 +33,7 @@ def comparisons(entries: list[Entry]) -> list[Row]:
     The best baseline is chosen by validation (`entries.by_validation`). `p_holm` corrects for the number of rows.
     Raises DataError where a pair was not tested on the same faces.
     """
-    trained = [runs for runs in _variants(entries) if not runs[0].is_baseline]
+    trained = [runs for runs in variants(entries) if not runs[0].is_baseline]
     pairs = []
     for a, b in combinations(trained, 2):
         different = [part for part, x, y in zip(PARTS, _key(a[0]), _key(b[0]), strict=True) if x != y]
@@ -63,12 +63,12 @@ def to_terminal(rows: list[Row]) -> str:
 
 def _summary_row(runs: list[Entry], scores: list[Row]) -> Row:
     """scores: the rows of these runs in performance.csv."""
-    errors, groups = _aligned(runs)
+    errors, groups = aligned(runs)
     squared, count = uncertainty.per_group(errors, groups)
     low, high = uncertainty.rmse_interval(squared, count)
     of_seeds = uncertainty.rmse(squared, count)
     first = runs[0]
-    seeds = _seeds(runs)
+    seeds = seeds_of(runs)
     trained = seeds is not None
     return {
         "variant": first.label,
@@ -96,7 +96,7 @@ def _summary_row(runs: list[Entry], scores: list[Row]) -> Row:
 
 def _compare(a: list[Entry], b: list[Entry]) -> tuple[Comparison, int]:
     """Two variants on the points that all of their runs were scored on; and the number of groups."""
-    errors, groups = _aligned([*a, *b])
+    errors, groups = aligned([*a, *b])
     squared, count = uncertainty.per_group(errors, groups)
     return uncertainty.compare(squared[: len(a)], squared[len(a) :], count), len(count)
 
@@ -104,7 +104,7 @@ def _compare(a: list[Entry], b: list[Entry]) -> tuple[Comparison, int]:
 def _comparison_row(pair: tuple[str, list[Entry], list[Entry]], compared: tuple[Comparison, int], p_holm: float) -> Row:
     differs_in, a, b = pair
     result, groups = compared
-    seeds = [_seeds(runs) for runs in (a, b)]
+    seeds = [seeds_of(runs) for runs in (a, b)]
     return {
         "a": a[0].label,
         "b": b[0].label,
@@ -118,19 +118,19 @@ def _comparison_row(pair: tuple[str, list[Entry], list[Entry]], compared: tuple[
         "p_value": result.p_value,
         "p_holm": float(p_holm),
         "probability_of_improvement": result.probability_of_improvement,
-        "verdict": _verdict(p_holm, result.low, result.high),
+        "verdict": verdict(p_holm, result.low, result.high),
         "note": "one seed" if 1 in seeds else None,
     }
 
 
-def _verdict(p_holm: float, low: float, high: float) -> str:
+def verdict(p_holm: float, low: float, high: float) -> str:
     """In words; a difference is claimed only where the corrected test and the interval both show it."""
     if p_holm < ALPHA and (high < 0 or low > 0):
         return "a better" if high < 0 else "b better"
     return "no difference shown"
 
 
-def _seeds(runs: list[Entry]) -> int | None:
+def seeds_of(runs: list[Entry]) -> int | None:
     """How many seeds; None for a baseline, which has none."""
     return None if runs[0].is_baseline else len({run.config["seed"] for run in runs})
 
@@ -139,23 +139,24 @@ def _key(entry: Entry) -> tuple[str | None, ...]:
     return (entry.model, entry.recipe, entry.config.get("treatment"), entry.config.get("trained_on"))
 
 
-def _variants(entries: list[Entry]) -> list[list[Entry]]:
+def variants(entries: list[Entry]) -> list[list[Entry]]:
     """Runs that differ in the seed only, together and in the order of their seeds; variants by name."""
-    variants: dict[tuple, list[Entry]] = {}
+    found: dict[tuple, list[Entry]] = {}
     for entry in sorted(entries, key=lambda e: (e.label, e.config.get("seed") or 0, e.name)):
-        variants.setdefault(_key(entry), []).append(entry)
-    return list(variants.values())
+        found.setdefault(_key(entry), []).append(entry)
+    return list(found.values())
 
 
-def _aligned(runs: list[Entry]) -> tuple[np.ndarray, np.ndarray]:
-    """Errors [R, N, K, 2] of R runs on the same faces in the same order, and their groups [N]."""
-    orders = [np.argsort(run.test.ids) for run in runs]
-    ids = [run.test.ids[order] for run, order in zip(runs, orders, strict=True)]
+def aligned(runs: list[Entry], split: str = "test") -> tuple[np.ndarray, np.ndarray]:
+    """Errors [R, N, K, 2] of R runs on the same faces in the same order, and their groups [N]. split: test or val."""
+    scored = [getattr(run, split) for run in runs]
+    orders = [np.argsort(of_run.ids) for of_run in scored]
+    ids = [of_run.ids[order] for of_run, order in zip(scored, orders, strict=True)]
     for run, of_run in zip(runs, ids, strict=True):
         if not np.array_equal(of_run, ids[0]):
             raise DataError(f"{run.name} was not tested on the same faces as {runs[0].name}")
-    errors = np.stack([run.test.errors[order] for run, order in zip(runs, orders, strict=True)])
-    return errors, runs[0].test.groups[orders[0]]
+    errors = np.stack([of_run.errors[order] for of_run, order in zip(scored, orders, strict=True)])
+    return errors, scored[0].groups[orders[0]]
 
 
 def _worst_group_pct(squared: np.ndarray) -> float:
