@@ -25,7 +25,7 @@ DATA ?= ../shared/data
 results: $(VENV)/study
 	$(RUN) -m evaluation.study studies/synthetic.toml
 	$(RUN) -m evaluation.study studies/kaggle15.toml
-	for name in youtube68 youtube68-published youtube68-224; do $(RUN) -m evaluation.study studies/$$name.toml || exit $$?; done
+	for name in youtube68 youtube68-published youtube68-224 youtube68-224-published kaggle15-ablation; do $(RUN) -m evaluation.study studies/$$name.toml || exit $$?; done
 	for name in youtube68 youtube68-224; do $(RUN) -m evaluation.splits results/$$name results/$$name-published || exit $$?; done
 	for name in kaggle15-none youtube68; do $(RUN) -m evaluation.leakage --data data/prepared/$$name || exit $$?; done
 	$(RUN) -m evaluation.grouping --youtube68 $(DATA)/youtube68 --kaggle $(DATA)/kaggle15/training.zip
