@@ -43,6 +43,7 @@ COMMANDS = (
     *("data_prep", "data_prep.relatives_fit"),
     *(f"models.{name}" for name in (*NAMES, "ridge", "nearest_neighbour", "specialist", "apply", "pretrained")),
     *("evaluation", "evaluation.study", "evaluation.leakage", "evaluation.report", "evaluation.benchmark"),
+    "evaluation.ablation",
     *("evaluation.features", "evaluation.submission", "data_prep.augment"),
     *("evaluation.before_after", "evaluation.splits"),
     "inference.export",
