@@ -1,0 +1,149 @@
+"""What photo inference leaves in its folder: a drawn photo each, tables of all, and .pts files on request.
+
+Everything is written into a folder aside, inside the output folder, and moved into place when it is complete. Nothing
+goes elsewhere: of a photo's path only the stem becomes part of a name. Points are those of the photo turned upright.
+"""
+
+import csv
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data_prep.faceset import DataError
+from data_prep.schema import KAGGLE15
+from inference.crop import Box
+from inference.photos import Photo
+
+CSV, JSON = "keypoints.csv", "keypoints.json"
+STEM = 50  # characters of a photo's name that are kept: with UTF-8's up to four bytes each a legal name of a file
+POINT, BOX, RIM = (255, 60, 60), (80, 220, 255), (0, 0, 0)  # RGB
+QUALITY = 92
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face of a photo: the detector's box and its points, float64 [15, 2]."""
+
+    box: Box
+    keypoints: np.ndarray
+
+
+@dataclass(frozen=True)
+class Result:
+    """A photo that is done. file: as it was named. drawn: the picture's name in the output folder, if it has faces."""
+
+    file: str
+    width: int
+    height: int
+    faces: list[Face]
+    drawn: str | None
+
+
+class Names:
+    """Names of their own for photos, so that a/face.jpg and b/face.jpg do not overwrite each other.
+
+    Taken to be equal where only case differs, for some file systems take them so.
+    """
+
+    def __init__(self):
+        self.taken: set[str] = set()
+
+    def of(self, path: Path) -> str:
+        stem = re.sub(r"[^\w.() -]", "_", path.stem)[:STEM]
+        name, count = stem, 1
+        while name.casefold() in self.taken:
+            count += 1
+            name = f"{stem}-{count}"
+        self.taken.add(name.casefold())
+        return name
+
+
+def check_folder(output: Path, photos: list[Path]) -> None:
+    """Raise DataError where the output cannot be a folder, or is an input's, which could then be overwritten."""
+    place = next(path for path in (output.resolve(), *output.resolve().parents) if path.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise DataError(f"--output {output} cannot be written: {place} is no folder that takes new files")
+    inside = next((path for path in photos if path.parent.resolve() == output.resolve()), None)
+    if inside is not None:
+        raise DataError(f"--output {output} is the folder of the photo {inside.name}; name another")
+
+
+@contextmanager
+def folder_aside(output: Path) -> Iterator[Path]:
+    """A folder inside `output` to write into; what is left in it at the end is thrown away."""
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, suffix=".partial") as folder:
+        yield Path(folder)
+
+
+def publish(aside: Path) -> None:
+    """Move what was written aside into the output folder."""
+    for path in sorted(aside.iterdir()):
+        os.replace(path, aside.parent / path.name)
+
+
+def write_photo(aside: Path, name: str, photo: Photo, faces: list[Face], pts: bool) -> Result:
+    """Draw a photo with its points, as JPEG where it was one of a lossy format, else PNG; and its .pts files."""
+    drawn = None
+    if faces:
+        drawn = f"{name}_keypoints.{'jpg' if photo.lossy else 'png'}"
+        # Without EXIF: where a photo was taken is nobody's business.
+        Image.fromarray(draw(photo.rgb, faces)).save(aside / drawn, quality=QUALITY)
+    for number, face in enumerate(faces if pts else (), start=1):
+        (aside / f"{name}_{number}.pts").write_text(pts_text(face.keypoints))
+    height, width = photo.gray.shape
+    return Result(photo.name, width, height, faces, drawn)
+
+
+def write_tables(aside: Path, results: list[Result], about: dict) -> None:
+    """keypoints.csv, a row per point, and keypoints.json with the sizes, boxes and how they came about too."""
+    with open(aside / CSV, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("file", "face", "point", "x", "y"))
+        for result in results:
+            for number, face in enumerate(result.faces, start=1):
+                for point, (x, y) in zip(KAGGLE15.points, face.keypoints, strict=True):
+                    writer.writerow((result.file, number, point, f"{x:.2f}", f"{y:.2f}"))
+    photos = [vars(result) | {"faces": [json_face(face) for face in result.faces]} for result in results]
+    text = json.dumps(about | {"photos": photos}, indent=1, ensure_ascii=False)
+    (aside / JSON).write_text(text + "\n", encoding="utf-8")
+
+
+def json_face(face: Face) -> dict:
+    points = zip(KAGGLE15.points, map(rounded, face.keypoints), strict=True)
+    return {"box": rounded(face.box), "points": dict(points)}
+
+
+def rounded(values) -> list[float]:
+    return [round(float(value), 2) for value in values]
+
+
+def pts_text(keypoints: np.ndarray) -> str:
+    """The form of 300-W's .pts files, in which the top left pixel is (1, 1)."""
+    lines = [f"{x:.3f} {y:.3f}" for x, y in keypoints + 1]
+    return "\n".join(["version: 1", f"n_points: {len(lines)}", "{", *lines, "}"]) + "\n"
+
+
+def draw(rgb: np.ndarray, faces: list[Face]) -> np.ndarray:
+    """A copy of a photo, uint8 [H, W, 3], with points and boxes; points grow with the face."""
+    import cv2
+
+    drawn, bits = rgb.copy(), 4  # of the places' fractions, in OpenCV's fixed point
+    for face in faces:
+        side = np.sqrt(face.box[2] * face.box[3])
+        corners = np.array([face.box[:2], np.add(face.box[:2], face.box[2:])]) - 0.5
+        low, high = (tuple(int(v) for v in np.round(corner * 2**bits)) for corner in corners)
+        cv2.rectangle(drawn, low, high, BOX, max(1, round(side / 200)), cv2.LINE_AA, bits)
+        for radius, colour in ((side / 70 + 1, RIM), (side / 70, POINT)):
+            for point in face.keypoints:
+                place = tuple(int(v) for v in np.round(np.clip(point, -1e5, 1e5) * 2**bits))
+                cv2.circle(drawn, place, round(radius * 2**bits), colour, cv2.FILLED, cv2.LINE_AA, bits)
+    return drawn
