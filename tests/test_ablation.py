@@ -1,6 +1,8 @@
 """What each idea is worth: on validation faces, paired with the reference, in words that name the change."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from evaluation.ablation import ablation, figure, to_terminal
 from evaluation.study_file import read_study
 from evaluation.study_plan import plan
 
+ROOT = Path(__file__).resolve().parents[1]
 RECIPE = {"name": "quick", "loss": "mse", "epochs": 20}
 N, K = 24, 15
 
@@ -42,6 +45,12 @@ def test_rows_by_hand():
     assert [row["verdict"] for row in rows[1:]] == ["helps", "helps", "hurts"]
     assert "loss wing" in to_terminal(rows)
     assert [text.get_text() for text in figure(rows).axes[0].get_yticklabels()] == [row["change"] for row in rows[1:]]
+
+
+def test_every_column_is_explained():
+    text = (ROOT / "results/README.md").read_text().split("## NAME-ablation/", 1)[1].split("\n## ", 1)[0]
+    explained = set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.+?) \|", text, re.M))))
+    assert set(ablation([trained("quick", (1, 1))], "quick-s0")[0]) <= explained
 
 
 def test_seeds_stand_together():
