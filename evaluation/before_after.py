@@ -44,6 +44,7 @@ def write(folder: Path, data: Prepared, output: Path | None = None) -> Path:
     from evaluation import collect, entries, faces
     from evaluation.output import DPI, file_name, write_together
     from models.apply import load_network
+    from models.label_rules import answers
 
     run = collect.read(folder)
     if not np.array_equal(run.test.ids, data.test.ids):
@@ -55,7 +56,8 @@ def write(folder: Path, data: Prepared, output: Path | None = None) -> Path:
         refuse_public(output / name)
     shown = choose(data)
     images = np.asarray(data.test.images[shown])
-    predicted = [network.predict_on_batch(images) for network in (untrained(run), load_network(folder / "model.keras"))]
+    networks = (untrained(run, data), load_network(folder / "model.keras"))
+    predicted = [answers(network.predict_on_batch(images), data.test.sources[shown]) for network in networks]
     figure = draw(entry.label, images, data.test.keypoints[shown], [np.asarray(p, np.float64) for p in predicted])
     write_together(output, {name: lambda path: figure.savefig(path, dpi=DPI, metadata={"Software": None})})
     return output / name
@@ -72,8 +74,12 @@ def choose(data: Prepared) -> np.ndarray:
     return full[np.linspace(0, len(full) - 1, min(FACES, len(full))).astype(int)]
 
 
-def untrained(run):
-    """The network of a run as `models.fitting.fit` built it: same seed, same weights on the same Keras backend."""
+def untrained(run, data: Prepared):
+    """The network of a run as `models.fitting.fit` built it: same seed, same weights on the same Keras backend.
+
+    data: that the run was trained on.
+    """
+    from models import label_rules
     from models.backend import import_keras
     from models.registry import get_network
 
@@ -84,7 +90,10 @@ def untrained(run):
         raise DataError(f"{run.folder} has two networks; one with a single network is accepted")
     import_keras().utils.set_random_seed(config["seed"])
     network = get_network(config["model"].split(" (")[0], **config.get("options", {}))
-    return network.build(tuple(config["image_size"]), np.array(config["mean_face"]))
+    face = np.array(config["mean_face"])
+    if config["recipe"].get("label_rules") == "by_source" and label_rules.has_two(data.train, data.schema):
+        face = label_rules.mean_outputs(label_rules.with_own_outputs(data.train), face)
+    return network.build(tuple(config["image_size"]), face)
 
 
 def draw(label: str, images: np.ndarray, truth: np.ndarray, predicted: list[np.ndarray]):

@@ -319,10 +319,10 @@ def test_a_changed_recipe_says_so():
 
 def test_before_training_is_the_network_that_the_run_started_from(run, data, tmp_path):
     prepared = load(data)
-    network = before_after.untrained(read_run(run))
+    network = before_after.untrained(read_run(run), load(data))
     images = np.asarray(prepared.test.images)
     before = network.predict_on_batch(images)
-    np.testing.assert_array_equal(before, before_after.untrained(read_run(run)).predict_on_batch(images))
+    np.testing.assert_array_equal(before, before_after.untrained(read_run(run), load(data)).predict_on_batch(images))
     # Its head starts at the mean face, and training moved it.
     assert np.abs(before - prepared.manifest["mean_face"]).mean() < 3
     assert np.abs(before - read_run(run).test.predicted).max() > 1
