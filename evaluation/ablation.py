@@ -26,13 +26,15 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m evaluation.ablation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("study", type=Path, metavar="studies/NAME.toml")
+    output_help = "whose runs to compare, and where to write (default: that of the study's data set)"
+    parser.add_argument("--output", type=Path, metavar="results/NAME", help=output_help)
     args = parser.parse_args(argv)
     try:
         study = read_study(args.study)
         if study.reference is None:
             raise DataError(f"{args.study} names no reference: [ablation], reference = RUN")
-        for data in study.data:
-            write(study, RESULTS / data.name)
+        for output in [args.output] if args.output else [RESULTS / data.name for data in study.data]:
+            write(study, output)
     except (DataError, OSError) as error:
         print(f"evaluation.ablation: error: {error}", file=sys.stderr)
         return 2

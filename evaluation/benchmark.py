@@ -1,6 +1,6 @@
 """Speed of the networks in training and inference, beside PyTorch and the machine's matrix-product ceiling.
 
-    python -m evaluation.benchmark                                    about 5 minutes on 2 cores, alone on the machine
+    python -m evaluation.benchmark                                    a quarter of an hour on 2 cores, and them alone
     python -m evaluation.benchmark --torch-python /path/to/python     with the PyTorch twins of that interpreter
     python -m evaluation.benchmark --models base --repeats 3          a part of it
 
@@ -155,6 +155,8 @@ class Worker:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 closed with the worker
         threads = {name: str(spec.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         quiet = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        if spec.framework == "onnx":
+            quiet["KERAS_BACKEND"] = "tensorflow"  # which alone writes such files
         self._process = subprocess.Popen(
             [python, "-m", "evaluation.benchmark_worker"],
             cwd=ROOT, env={**os.environ, **threads, **quiet}, text=True,
@@ -257,7 +259,7 @@ def measure_model(specs: list[Spec], pythons: dict, repeats: int, machine: dict,
             result.backend, result.threads = found["backend"], found["threads"]
             result.parameters = found["parameters"] or next(iter(about.values()))["parameters"]
             result.flops = next(other["flops"] for other in about.values() if "flops" in other)
-            result.difference_px = difference
+            result.difference_px = found.get("difference_px", difference)
             bar.set_description(f"{result.spec.model}: warm up")
             result.calls = workers[result.spec].ask("warm", what=result.what)["calls"]
             bar.update()

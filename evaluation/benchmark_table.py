@@ -52,7 +52,8 @@ def build_rows(results: list[Measured], commit: str, command: str) -> list[dict]
         middle, low, high = spread(r.rates)
         flops = None if product or r.flops is None else r.flops * (TRAINING_OVER_FORWARD if r.what in trainings else 1)
         work = 1e-9 if product else scaled(flops, 1e-9)
-        ceiling = scaled(ceilings.get(r.spec.precision), 1e-9)
+        # The ceiling is of all cores together.
+        ceiling = None if r.what == ONE_THREAD else scaled(ceilings.get(r.spec.precision), 1e-9)
         gflops = scaled(middle, work)
         ratios = spread(ratio(keras.get(r.key, []), r.rates)) if r.spec.framework == "pytorch" else (None,) * 3
         plain = keras.get((TRAINING, *r.key[1:]), []) if r.what == AUGMENTED else []

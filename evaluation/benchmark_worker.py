@@ -242,23 +242,31 @@ class OnnxSide:
         import tempfile
         from pathlib import Path
 
-        from inference.export import POINTS, open_session, write
         from models.backend import import_keras
+        from models.onnx_files import POINTS, open_session, write
         from models.registry import parse
 
         import_keras()
         face = some_mean_face()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.onnx"
-            write(parse(spec.model).build(IMAGE_SIZE, face), path, POINTS[len(face)])
+            network = parse(spec.model).build(IMAGE_SIZE, face)
+            write(network, path, POINTS[len(face)])
             self.session, self.one_thread = (open_session(path, threads) for threads in (spec.threads, 1))
         self.spec = spec
+        images, _ = random_faces(16)
+        self.difference_px = float(np.abs(self.predict(images) - network.predict_on_batch(images)).max())
 
     def describe(self) -> dict:
         import onnxruntime
 
-        return {"parameters": None, "threads": self.spec.threads, "backend": "onnxruntime",
-                "versions": {"onnxruntime": onnxruntime.__version__}}  # fmt: skip
+        return {
+            "parameters": None,
+            "threads": self.spec.threads,
+            "backend": "onnxruntime",
+            "versions": {"onnxruntime": onnxruntime.__version__},
+            "difference_px": self.difference_px,
+        }
 
     def predict(self, images) -> np.ndarray:
         return self.session.run(None, {"images": images.astype(np.float32)})[0]
@@ -343,8 +351,8 @@ def main() -> None:
                     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: spec.threads])
                 side = {"keras": KerasSide, "pytorch": TorchSide, "onnx": OnnxSide}[spec.framework](spec)
                 meter, found = Meter(spec, side), side.describe()
-            elif do == "memory":
-                found = {"peak_rss_mb": peak_rss_mb()}
+            elif do == "memory":  # an ONNX worker's holds the TensorFlow that wrote the file
+                found = {"peak_rss_mb": None if spec.framework == "onnx" else peak_rss_mb()}
             else:
                 found = getattr(meter if do in ("warm", "measure") else side, do)(**request)
         except Exception as error:  # whatever it is, the parent has to hear of it

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from data_prep.prepared import embedded
+from data_prep.schema import KAGGLE15
 from evaluation import entries as entry_forms
 from evaluation import faces, hyperparameters, interval_plots, latency_plot, plots, summary, tables, worst
 from evaluation.entries import Entry
@@ -54,8 +55,9 @@ def write_results(output: Path, runs: list[Run]) -> None:
         "mean_face_errors.png": plots.mean_face_errors(entries, baseline.test.predicted[0]),
         **{f"worst_points_{file_name(run)}.png": worst.worst_points(run) for run in main if not _own_faces(run)},
     }
-    if against_time := latency_plot.accuracy_against_time(variants, latency_plot.one_thread_ms()):
-        figures["accuracy_against_time.png"] = against_time
+    if baseline.schema is KAGGLE15 and all(run.config["image_size"] == [96, 96] for run in runs):
+        against_time = latency_plot.accuracy_against_time(variants, latency_plot.one_thread_ms())
+        figures |= {"accuracy_against_time.png": against_time} if against_time else {}
     pictures, why_not = _pictures_of_faces(runs, main, baseline)
     figures |= pictures
 

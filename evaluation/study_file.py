@@ -249,7 +249,10 @@ def _trainings(where: str, fields: dict, seeds: dict[str, tuple[int, ...] | None
     for model in block["models"]:
         if unknown := [name for name, _ in options if name not in get_options(model)]:
             raise DataError(f"{where}: {model} has no option {unknown[0]!r}")
-        get_network(model, **dict(options))  # refuses values that it does not take
+        try:
+            get_network(model, **dict(options))  # refuses values that it does not take
+        except TypeError as error:  # of another kind
+            raise DataError(f"{where}: options of {model}: {dict(options)} ({error})") from error
     if without := [recipe for recipe in block["recipes"] if not (block["seeds"] or seeds[recipe])]:
         raise DataError(f"{where}: recipe {without[0]} has no seeds, neither here nor in [seeds]")
     return [

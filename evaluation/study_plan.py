@@ -135,7 +135,7 @@ def _network(run: Application, times: Times) -> list[Step]:
 def _tables(study: Study, data: DataSet, runs: tuple[Path, ...]) -> list[Step]:
     results = RESULTS / data.name
     if study.reference:
-        words = ("evaluation.ablation", str(study.path))
+        words = ("evaluation.ablation", str(study.path), "--output", str(results))
         return [Step(EVALUATE, results, words, ALWAYS, needs=runs)]
     steps = [
         Step(

@@ -90,8 +90,14 @@ def _summary_row(runs: list[Entry], scores: list[Row]) -> Row:
         "parameters": scores[0]["parameters"],
         "train_seconds": _mean([row["train_seconds"] for row in scores]),
         "flag": _flags([row["flag"] for row in scores]),
-        "note": "one seed" if seeds == 1 else None,
+        "note": "; ".join(filter(None, ["one seed" if seeds == 1 else "", _told(first)])) or None,
     }
+
+
+def _told(entry: Entry) -> str:
+    """What a network is told of a test face besides its pixels."""
+    by_source = entry.config.get("recipe", {}).get("label_rules") == "by_source" and not entry.is_baseline
+    return "told each face's label source" if by_source else ""
 
 
 def _compare(a: list[Entry], b: list[Entry]) -> tuple[Comparison, int]:

@@ -145,6 +145,7 @@ def _identity(entry: Entry) -> Row:
         "model": entry.model,
         "recipe": entry.recipe,
         "treatment": config.get("treatment"),
+        "label_rules": None if entry.is_baseline else config["recipe"].get("label_rules", "one"),
         "seed": config.get("seed"),
     }
 

@@ -38,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f"inference: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("inference: stopped; nothing was written", file=sys.stderr)
+        return 130
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -82,13 +85,15 @@ def infer(args: argparse.Namespace) -> int:
     if paths:
         network = open_network(args.model or (args.run or default_run()) / "model.keras")
         detect, names = detector(args, network.size), output.Names()
-        for photos in read_in_parts(tqdm(paths, desc="photos", unit="photo", disable=None), wrong):
-            found = find_faces(photos, detect, args.passes, network, wrong)
-            if found:
-                with output.folder_aside(args.output) as aside:
-                    for path, photo, faces in found:
-                        results.append(output.write_photo(aside, names.of(path), photo, faces, args.pts))
-                    output.publish(aside)
+        how = "boxes given" if args.box else "whole image" if args.whole_image else args.detector
+        with output.folder_aside(args.output) as aside:
+            for photos in read_in_parts(tqdm(paths, desc="photos", unit="photo", disable=None), wrong):
+                for path, photo, faces in find_faces(photos, detect, args.passes, network, wrong):
+                    results.append(output.write_photo(aside, names.of(path), photo, faces, args.pts))
+            if results:
+                about = {"network": network.name, "faces_from": how, "passes": args.passes, "left_out": wrong}
+                output.write_tables(aside, results, about)
+                output.publish(aside)
     for line in wrong:
         print(f"inference: error: {line}", file=sys.stderr)
     if not results:
@@ -96,11 +101,6 @@ def infer(args: argparse.Namespace) -> int:
     empty = [result.file for result in results if not result.faces]
     for file in empty:
         print(f"inference: {file}: no face found", file=sys.stderr)
-    how = "boxes given" if args.box else "whole image" if args.whole_image else args.detector
-    about = {"network": network.name, "faces_from": how, "passes": args.passes, "left_out": wrong}
-    with output.folder_aside(args.output) as aside:
-        output.write_tables(aside, results, about)
-        output.publish(aside)
     faces = sum(len(result.faces) for result in results)
     said = f"{len(results)} photo(s), {faces} face(s), {len(empty)} photo(s) without a face, {len(wrong)} left out"
     print(f"{shown(args.output)}/: {said}")

@@ -60,6 +60,7 @@ def yunet(size: int, model: Path) -> Detector:
         raise DataError(f"--detector-model {model} does not exist")
     try:
         network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), YUNET_SCORE)
+        network.detect(np.zeros((320, 320, 3), np.uint8))  # any network can be opened; another one fails here
     except cv2.error as error:
         raise DataError(f"--detector-model {model} is not a YuNet model ({error.err or 'unreadable'})") from None
 

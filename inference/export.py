@@ -2,36 +2,30 @@
 
     pip install -r requirements-export.txt
     python -m inference.export --run runs/kaggle15/RUN
-    python -m inference.export --model models/weights/dsnt-best.keras --output keypoints.onnx
+    python -m inference.export --run models/weights/dsnt-best --output keypoints.onnx
 
 Input `images`: float32 [N, H, W], gray values 0-255. Output: float32 [N, K, 2], (x, y) in pixels, (0, 0) the centre of
 the top-left pixel; the file's metadata name the K points in order. What was written is loaded again and compared with
-the Keras network on 64 embedded faces; if any point is further than 1e-3 px away, no file is left.
+the Keras network on 64 embedded faces; if any point is further than 1e-3 px away, it is not kept.
 """
 
 import argparse
-import contextlib
 import importlib.util
-import io
-import logging
 import os
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.faceset import DataError
-from data_prep.schema import IBUG68, KAGGLE15
 from models.apply import load_network
-from models.label_rules import BY_SOURCE
+from models.onnx_files import POINTS, open_session, write
 
 PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
 SAME_PX = 1e-3
 FACES, FACES_SEED = 64, 0
-POINTS = {len(schema): schema.points for schema in (KAGGLE15, BY_SOURCE, IBUG68)}
 CALLS = 100  # of which the median latency is taken
 
 
@@ -97,40 +91,6 @@ def some_faces(size: tuple[int, int]) -> np.ndarray:
 
     images = sample(FACES, FACES_SEED).images
     return np.stack([cv2.resize(image, size[::-1]) for image in images]).astype(np.float32)
-
-
-def write(network, path: Path, points: tuple[str, ...]) -> None:
-    """Convert by Keras and tf2onnx; input `images`, output `keypoints`, with the points' names as metadata."""
-    from models.backend import import_keras
-
-    keras = import_keras()
-    if (backend := keras.backend.backend()) != "tensorflow":
-        raise DataError(f"ONNX files are made with Keras on tensorflow, not on {backend} (KERAS_BACKEND)")
-    network(np.zeros((1, *network.input.shape[1:]), np.float32))  # Keras exports a network that has been called
-    level = logging.getLogger().level
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            logging.getLogger().setLevel(logging.ERROR)  # tf2onnx tells of every pass
-            network.export(path, format="onnx", verbose=False)
-    finally:
-        logging.getLogger().setLevel(level)
-    import onnx
-
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, {"points": " ".join(points)})
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-
-
-def open_session(path: Path, threads: int = 1):
-    """An ONNX Runtime session on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def milliseconds(session, image: np.ndarray) -> float:

@@ -9,8 +9,8 @@ import numpy as np
 
 from data_prep.faceset import DataError
 from data_prep.schema import KAGGLE15
-from inference.export import POINTS, open_session
 from models.label_rules import BY_SOURCE, answers
+from models.onnx_files import POINTS, open_session
 
 BATCH = 256
 

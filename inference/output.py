@@ -78,10 +78,15 @@ def check_folder(output: Path, photos: list[Path]) -> None:
 
 @contextmanager
 def folder_aside(output: Path) -> Iterator[Path]:
-    """A folder inside `output` to write into; what is left in it at the end is thrown away."""
+    """A folder inside `output` to write into. What is left in it is thrown away, as is an empty new `output`."""
+    there = output.exists()
     output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output, suffix=".partial") as folder:
-        yield Path(folder)
+    try:
+        with tempfile.TemporaryDirectory(dir=output, suffix=".partial") as folder:
+            yield Path(folder)
+    finally:
+        if not there and not any(output.iterdir()):
+            output.rmdir()
 
 
 def publish(aside: Path) -> None:

@@ -7,6 +7,7 @@ They are run folders like any other (`models.runs`), so whatever takes a --run t
 """
 
 import argparse
+import os
 import re
 import shutil
 import sys
@@ -57,7 +58,9 @@ def add(run: Path, name: str, weights: Path = WEIGHTS) -> Path:
         for file in (*RECORD_FILES, network.name):
             shutil.copyfile(run / file, aside / file)
     known = {**sums(weights), f"{name}/{network.name}": sha256_of([folder / network.name])}
-    (weights / SUMS).write_text("".join(f"{value}  {file}\n" for file, value in sorted(known.items())))
+    aside = weights / f"{SUMS}.partial"
+    aside.write_text("".join(f"{value}  {file}\n" for file, value in sorted(known.items())))
+    os.replace(aside, weights / SUMS)
     return folder
 
 
@@ -67,7 +70,10 @@ def sums(weights: Path = WEIGHTS) -> dict[str, str]:
         lines = (weights / SUMS).read_text().splitlines()
     except FileNotFoundError:
         return {}
-    return {file: value for value, file in (line.split(maxsplit=1) for line in lines)}
+    words = [line.split() for line in lines]
+    if bad := [line for line, found in zip(lines, words, strict=True) if len(found) != 2]:
+        raise DataError(f"{weights / SUMS} holds {bad[0]!r}; a hash and a file are accepted")
+    return {file: value for value, file in words}
 
 
 def default_run() -> Path:
@@ -79,7 +85,7 @@ def default_run() -> Path:
 
 def check(path: Path, weights: Path = WEIGHTS) -> None:
     """Raise DataError where a file below models/weights/ is not the one whose hash is noted there."""
-    path = path.resolve()
+    path, weights = path.resolve(), weights.resolve()
     if path.is_relative_to(weights):
         file = path.relative_to(weights).as_posix()
         if sums(weights).get(file) != sha256_of([path]):

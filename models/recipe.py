@@ -34,6 +34,8 @@ class Recipe:
             raise DataError(
                 f"recipe {self.name}: epochs and batch size must be 1 or more and the learning rate above 0"
             )
+        if self.weight_decay is not None and not 0 <= self.weight_decay < math.inf:
+            raise DataError(f"recipe {self.name}: weight decay is {self.weight_decay}; 0 or more is accepted")
         for field, accepted in (
             ("loss", LOSSES),
             ("schedule", SCHEDULES),

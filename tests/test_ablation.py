@@ -93,7 +93,7 @@ def test_its_study_ends_with_this_table(tmp_path, monkeypatch):
     study = read_study(path)
     assert study.reference == "base-quick-none-s0"
     steps = [step.words for step in plan(study) if step.kind == "evaluate"]
-    assert steps == [("evaluation.ablation", str(path))]
+    assert steps == [("evaluation.ablation", str(path), "--output", "results/tiny")]
     path.write_text(STUDY.replace("base-quick-none-s0", "v1-long-none-s0"))
     with pytest.raises(DataError, match="reference 'v1-long-none-s0' is unknown; accepted: base-quick"):
         read_study(path)

@@ -44,6 +44,8 @@ def test_sizes_keep_their_budgets(size, parameters, mflop):
     network = registry.get_network("dsnt", size=size).build((96, 96), np.full((17, 2), 48.0))
     assert network.count_params() <= parameters
     assert forward_flops(network) <= mflop * 1e6
+    row = f"| {size} | {network.count_params() / 1e6:.2f} million | {forward_flops(network) / 1e6:.0f} |"
+    assert row in dsnt.__doc__
 
 
 def test_bad_options_are_named():

@@ -220,6 +220,7 @@ def test_names_are_those_that_the_commands_give(here):
         ("epochs = 1", 'augmentation = "wild"', "augmentation 'wild' is unknown; accepted: none, standard"),
         ("[[train]]", "[train]", "study: train is {"),
         ("epochs = 1", "options.width = 0.5", "[[train]] number 1: base has no option 'width'"),
+        ('["base"]', '["vgg_face"]\noptions.width = "wide"', "options of vgg_face: {'width': 'wide'}"),
         ("epochs = 1", "options = 3", "[[train]] number 1: options is 3; a table is accepted"),
         ("[data.tiny]", "[data.tiny.x]", "[data.tiny]: unknown field 'x'"),
         ('source = "synthetic"', 'source = "camera"', "source 'camera' is unknown; accepted: synthetic, kaggle"),

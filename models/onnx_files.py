@@ -1,0 +1,53 @@
+"""Networks as ONNX files, which run without TensorFlow and Keras: written by tf2onnx, opened by ONNX Runtime."""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.faceset import DataError
+from data_prep.schema import IBUG68, KAGGLE15
+from models.label_rules import BY_SOURCE
+
+# Points by their number, as `write` notes them in a file.
+POINTS = {len(schema): schema.points for schema in (KAGGLE15, BY_SOURCE, IBUG68)}
+
+
+def write(network, path: Path, points: tuple[str, ...]) -> None:
+    """Write a Keras network: input `images`, one output, and the outputs' names, `points`, as metadata.
+
+    Raises DataError where Keras is not on tensorflow, which tf2onnx needs.
+    """
+    from models.backend import import_keras
+
+    keras = import_keras()
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise DataError(f"ONNX files are made with Keras on tensorflow, not on {backend} (KERAS_BACKEND)")
+    network(np.zeros((1, *network.input.shape[1:]), np.float32))  # Keras exports a network that has been called
+    level = logging.getLogger().level
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            logging.getLogger().setLevel(logging.ERROR)  # tf2onnx tells of every pass
+            network.export(path, format="onnx", verbose=False)
+    finally:
+        logging.getLogger().setLevel(level)
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {"points": " ".join(points)})
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def open_session(path: Path, threads: int = 1):
+    """An ONNX Runtime session on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
