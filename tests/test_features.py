@@ -24,10 +24,14 @@ STAGES = {
     "lenet5": [(46, 6), (21, 16)],  # (96 - 4) / 2 and (46 - 4) / 2
     "naimishnet": [(46, 32), (22, 64), (10, 128), (5, 256)],  # kernels 4, 3, 2, 1; halves are cut off
     "net2": [(46, 4), (22, 64), (10, 128), (4, 256)],  # kernels 5, 3, 3, 3
-    "vgg_face": [(48, 16), (24, 32), (12, 64), (6, 128), (3, 128)],
+    "vgg_face": [(48, 8), (24, 16), (12, 32), (6, 64), (3, 64)],
     "efficientnet_b0": [(48, 96), (24, 144), (12, 240), (6, 672), (3, 1280)],
+    "dsnt": [(48, 20), (24, 40), (12, 80), (24, 15)],  # the last are the points' maps
 }
-FILTERS = {"base": 3, "v1": 3, "lenet5": 5, "naimishnet": 4, "net2": 5, "vgg_face": 3, "efficientnet_b0": 3}  # height
+FILTERS = {  # height
+    **{"base": 3, "v1": 3, "lenet5": 5, "naimishnet": 4, "net2": 5, "vgg_face": 3, "efficientnet_b0": 3},
+    "dsnt": 5,
+}
 
 
 def build(name, points=15):

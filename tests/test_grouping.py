@@ -326,6 +326,8 @@ def test_the_study_finds_what_was_made(study):
     assert (of_data_prep["equal_images_parted"], of_data_prep["splits"]) == ("0", "1")
     assert float(of_data_prep["grouping_seconds"]) < 60
     for row in rows:
+        if row["judged_test_faces"] == "0":  # in so small a set a split may have none
+            continue
         assert float(row["clip_in_train_min_pct"]) <= float(row["clip_in_train_pct"]) <= 100
         assert float(row["clip_in_train_pct"]) <= float(row["clip_in_train_max_pct"])
 

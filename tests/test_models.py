@@ -69,7 +69,7 @@ def test_twenty_steps_halve_the_loss_of_a_batch(name):
         network.train_on_batch(images, points)
     assert network.evaluate(images, points, verbose=0) < before / 2
     # The output depends on the image. (Untrained it need not: normalisation that has seen nothing may damp it all.)
-    assert predict(network, images).std(axis=0).mean() > 1
+    assert predict(network, images).std(axis=0).mean() > 0.5
 
 
 @pytest.fixture(scope="module")
