@@ -129,7 +129,8 @@ def _of_data_prep(known: Known) -> dict:
 
 def _row(known: Known, what: str, similarity: float | None, judged: Judged, seeds: tuple[int, ...] = SEEDS) -> dict:
     """One row; precision by the formula of `evaluation.grouping_curves`."""
-    leak = judged.clip_in_train / np.maximum(judged.test, 1)
+    # Of splits that have a face to judge; another's share would be 0 of 0.
+    leak = [_pct(part, whole) for part, whole in zip(judged.clip_in_train, judged.test, strict=True) if whole]
     weight = different_pairs(known) / max(judged.different_pairs, 1)
     found = judged.right + weight * judged.wrong
     return {
@@ -140,8 +141,8 @@ def _row(known: Known, what: str, similarity: float | None, judged: Judged, seed
         "largest_group_min": min(judged.largest),
         "largest_group_max": max(judged.largest),
         "clip_in_train_pct": _pct(judged.clip_in_train.sum(), judged.test.sum()),
-        "clip_in_train_min_pct": 100 * float(leak.min()),
-        "clip_in_train_max_pct": 100 * float(leak.max()),
+        "clip_in_train_min_pct": min(leak, default=float("nan")),
+        "clip_in_train_max_pct": max(leak, default=float("nan")),
         "person_in_train_pct": _pct(judged.person_in_train.sum(), judged.test.sum()),
         "purity_pct": _pct(judged.pure, judged.faces),
         "pair_precision_pct": _pct(judged.right, found),

@@ -178,7 +178,7 @@ class VGGFace(nn.Module):
 
 
 class DSNT(nn.Module):
-    """models/dsnt.py"""
+    """models/dsnt.py. PyTorch's momentum is the share of the new batch: 0.2 is Keras' 0.8."""
 
     def __init__(self, image_size, mean_face, size):
         super().__init__()
@@ -205,7 +205,7 @@ class DSNT(nn.Module):
 
     def convolve(self, name, channels, filters, size):
         self.add_module(name, nn.Conv2d(channels, filters, size, bias=False))
-        self.add_module(f"{name}_norm", nn.BatchNorm2d(filters, eps=1e-3, momentum=0.1))
+        self.add_module(f"{name}_norm", nn.BatchNorm2d(filters, eps=1e-3, momentum=0.2))
 
     def normalised(self, x, name, stride=1):
         """Padded as Keras does: one row more below and to the right where the sum of both is odd."""

@@ -2,7 +2,7 @@
 
 Parkhi, Vedaldi & Zisserman, "Deep Face Recognition", BMVC 2015: VGG-16 (configuration D of Simonyan & Zisserman 2015,
 arXiv 1409.1556) on faces; blocks of 64, 128, 256, 512 and 512 maps, two dense layers of 4096 with dropout 0.5, ReLU.
-Departures: every layer has `width` times as many units, an eighth unless asked otherwise; images of 96x96 instead of
+Departures: every layer has `width` times as many units, a quarter unless asked otherwise; images of 96x96 instead of
 224x224, so the last maps are 3x3; trained from random weights on keypoints, not on the authors' 2.6 million faces;
 He initialisation instead of Gaussians of deviation 0.01, from which thirteen layers do not start to learn.
 
@@ -17,7 +17,7 @@ from data_prep.faceset import DataError
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # filters, convolutions
 OPTIONS = {
-    "width": {"type": float, "default": 0.125, "help": "units per layer, 1 being the published network (default: 1/8)"}
+    "width": {"type": float, "default": 0.25, "help": "units per layer, 1 being the published network (default: 0.25)"}
 }
 
 

@@ -222,7 +222,7 @@ def test_a_tiny_run(tmp_path, capsys):
         assert words in row["command"]
         assert row["commit"]
         if row["status"] == NOT_INSTALLED:
-            assert row["framework"] != "keras"
+            assert row["framework"] == "pytorch"
             continue
         names = ["gflop_per_s", "gflop_per_s_min", "gflop_per_s_max", "threads"]
         ceiling = ["ceiling_gflop_per_s", "ceiling_pct"]

@@ -69,7 +69,7 @@ def test_twenty_steps_halve_the_loss_of_a_batch(name):
         network.train_on_batch(images, points)
     assert network.evaluate(images, points, verbose=0) < before / 2
     # The output depends on the image. (Untrained it need not: normalisation that has seen nothing may damp it all.)
-    assert predict(network, images).std(axis=0).mean() > 0.5
+    assert predict(network, images).std(axis=0).mean() > 1
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +142,9 @@ def test_mixed_precision_ends_in_float32(name):
 
 
 def test_options_stand_in_the_name():
-    eighth, full = (registry.get_network("vgg_face", **options) for options in ({}, {"width": 1.0}))
-    assert (eighth.name, full.name) == ("vgg_face (width 0.125)", "vgg_face (width 1)")
-    assert registry.folder_name(eighth.name) == "vgg_face-width-0.125"
+    quarter, full = (registry.get_network("vgg_face", **options) for options in ({}, {"width": 1.0}))
+    assert (quarter.name, full.name) == ("vgg_face (width 0.25)", "vgg_face (width 1)")
+    assert registry.folder_name(quarter.name) == "vgg_face-width-0.25"
     assert [registry.get_network("v1").name, registry.folder_name("v1")] == ["v1", "v1"]
     with pytest.raises(DataError, match="--width is 0; 1/64"):
         registry.get_network("vgg_face", width=0.0)
