@@ -1,10 +1,11 @@
-"""Shared by the tests of data_prep: a Kaggle table as text."""
+"""Shared by several test files: a Kaggle table as text, and a small prepared data set."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from data_prep import __main__ as data_prep
 from data_prep.schema import KAGGLE15
 
 
@@ -24,3 +25,12 @@ def csv_text() -> Callable[..., str]:
         return "\n".join(lines) + "\n"
 
     return text
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """80 embedded faces, split 64/8/8, gaps left open: the loss meets NaN."""
+    folder = tmp_path_factory.mktemp("prepared") / "tiny"
+    options = ("--source", "synthetic", "--count", "80", "--missing", "none", "--no-analysis")
+    assert data_prep.main([*options, "--output", str(folder)]) == 0
+    return folder

@@ -3,9 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
-from data_prep import __main__ as data_prep
 from data_prep.augment import Flip, Pipeline
 from data_prep.prepared import load
 from data_prep.schema import IBUG68, KAGGLE15
@@ -18,14 +16,6 @@ NOSE, LIP = 10, 14  # places among the 15 points, read off data_prep/schema.py; 
 # Two faces, point k at (k, 100 + k) in both: of the first source and of the second.
 LABELS = np.tile(np.stack([np.arange(15.0), 100 + np.arange(15.0)], axis=-1), (2, 1, 1)).astype(np.float32)
 SOURCES = np.array([1, 2])
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prepared") / "tiny"
-    options = ("--source", "synthetic", "--count", "80", "--missing", "none", "--no-analysis")
-    assert data_prep.main([*options, "--output", str(folder)]) == 0
-    return folder
 
 
 def test_every_row_teaches_the_outputs_of_its_source():

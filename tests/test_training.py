@@ -27,15 +27,6 @@ SHORT = ("--epochs", "2", "--batch-size", "16")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """80 embedded faces, split 64/8/8, gaps left open: the loss meets NaN."""
-    folder = tmp_path_factory.mktemp("prepared") / "tiny"
-    options = ("--source", "synthetic", "--count", "80", "--missing", "none", "--no-analysis")
-    assert data_prep.main([*options, "--output", str(folder)]) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "base-tiny"
     assert trainer.main("base", ["--data", str(data), *SHORT, "--output", str(folder)]) == 0
