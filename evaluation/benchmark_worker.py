@@ -251,7 +251,7 @@ class OnnxSide:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.onnx"
             network = parse(spec.model).build(IMAGE_SIZE, face)
-            write(network, path, POINTS[len(face)])
+            write(network, path, {"points": " ".join(POINTS[len(face)])})
             self.session, self.one_thread = (open_session(path, threads) for threads in (spec.threads, 1))
         self.spec = spec
         images, _ = random_faces(16)

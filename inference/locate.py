@@ -7,8 +7,10 @@ from inference import crop
 from inference.network import Network
 
 
-def locate(photos: list[np.ndarray], crops: list[np.ndarray], network: Network, passes: int = 2) -> np.ndarray:
-    """Keypoints float64 [N, 15, 2] in the photos' pixels, of N faces in one go.
+def locate(
+    photos: list[np.ndarray], crops: list[np.ndarray], network: Network, passes: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints float64 [N, K, 2] in the photos' pixels and confidences [N, K], of N faces in one go.
 
     photos: uint8 [H, W] each, a face's photo (the same one several times where it has several faces). crops: the
     matrix [2, 3] of each face. A second pass cuts the face out by the points of the first, centred, upright and as
@@ -16,16 +18,18 @@ def locate(photos: list[np.ndarray], crops: list[np.ndarray], network: Network, 
     and six networks that takes 0.3 to 0.5 off an error of 6.6 to 8.4 % of the eyes' distance (standard error 0.1); the
     second pass alone takes off 0.3 to 0.4, less surely (0.2 to 0.3). `python -m inference.measure` measures it again.
     """
-    first = predicted(photos, crops, network)
+    first, confidence = predicted(photos, crops, network)
     if passes == 1:
-        return first
-    return (first + predicted(photos, [crop.from_points(points, network.size) for points in first], network)) / 2
+        return first, confidence
+    again = [network.from_kaggle(crop.from_points(points, network.size)) for points in network.fifteen(first)]
+    second, confidence_again = predicted(photos, again, network)
+    return (first + second) / 2, (confidence + confidence_again) / 2
 
 
-def predicted(photos: list[np.ndarray], crops: list[np.ndarray], network: Network) -> np.ndarray:
-    """What the network says of each face's crop, in the photo's pixels."""
+def predicted(photos: list[np.ndarray], crops: list[np.ndarray], network: Network) -> tuple[np.ndarray, np.ndarray]:
+    """What the network says of each face's crop, in the photo's pixels, and how sure it is."""
     images = [crop.cut(gray, matrix, network.size) for gray, matrix in zip(photos, crops, strict=True)]
-    found = network.predict(np.array(images, np.uint8).reshape(-1, network.size, network.size))
+    found, confidence = network.predict(np.array(images, np.uint8).reshape(-1, network.size, network.size))
     for k, matrix in enumerate(crops):
         found[k] = transform(matrix, found[k])
-    return found
+    return found, confidence

@@ -51,8 +51,8 @@ def measure(folder: Path, model: Path) -> None:
     photos, truth = [photo.gray for photo, _ in faces], np.array([points for _, points in faces])
     hits = [k for k, box in enumerate(boxes) if box is not None]
     print(f"{len(hits)} of {len(faces)} faces found, {detection:.0f} ms a photo")
-    haar_crops = [crop.from_box(boxes[k], network.size) for k in hits]
-    label_crops = [from_labels(points, network.size) for points in truth]
+    haar_crops = [network.from_kaggle(crop.from_box(boxes[k], network.size)) for k in hits]
+    label_crops = [network.from_kaggle(from_labels(points, network.size)) for points in truth]
     for name, rows, crops in (
         ("Haar's boxes", hits, haar_crops),
         ("as labelled, the same faces", hits, [label_crops[k] for k in hits]),
@@ -60,7 +60,7 @@ def measure(folder: Path, model: Path) -> None:
     ):
         for passes in PASSES:
             grays, start = [photos[k] for k in rows], time.perf_counter()
-            errors = nme(locate(grays, crops, network, passes), truth[list(rows)])
+            errors = nme(network.fifteen(locate(grays, crops, network, passes)[0]), truth[list(rows)])
             each = 1000 * (time.perf_counter() - start) / len(crops)
             print(f"{name:28} {passes} pass(es): NME {errors.mean():5.2f} %, median {np.median(errors):5.2f}, "
                   f"worst {errors.max():5.2f}; {each:.1f} ms a face")  # fmt: skip

@@ -18,11 +18,11 @@ import numpy as np
 from PIL import Image
 
 from data_prep.faceset import DataError
-from data_prep.schema import KAGGLE15
 from inference.crop import Box
 from inference.photos import Photo
 
 CSV, JSON = "keypoints.csv", "keypoints.json"
+COLUMNS = ("face", "point", "x", "y", "confidence")
 STEM = 50  # characters of a photo's name that are kept: with UTF-8's up to four bytes each a legal name of a file
 POINT, BOX, RIM = (255, 60, 60), (80, 220, 255), (0, 0, 0)  # RGB
 QUALITY = 92
@@ -30,10 +30,11 @@ QUALITY = 92
 
 @dataclass(frozen=True)
 class Face:
-    """A face of a photo: the detector's box and its points, float64 [15, 2]."""
+    """A face of a photo: the detector's box, its points, float64 [K, 2], and a confidence for each (NaN: not known)."""
 
     box: Box
     keypoints: np.ndarray
+    confidence: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -108,23 +109,30 @@ def write_photo(aside: Path, name: str, photo: Photo, faces: list[Face], pts: bo
     return Result(photo.name, width, height, faces, drawn)
 
 
-def write_tables(aside: Path, results: list[Result], about: dict) -> None:
+def write_tables(aside: Path, results: list[Result], points: tuple[str, ...], about: dict) -> None:
     """keypoints.csv, a row per point, and keypoints.json with the sizes, boxes and how they came about too."""
     with open(aside / CSV, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("file", "face", "point", "x", "y"))
+        writer.writerow(("file", *COLUMNS))
         for result in results:
-            for number, face in enumerate(result.faces, start=1):
-                for point, (x, y) in zip(KAGGLE15.points, face.keypoints, strict=True):
-                    writer.writerow((result.file, number, point, f"{x:.2f}", f"{y:.2f}"))
-    photos = [vars(result) | {"faces": [json_face(face) for face in result.faces]} for result in results]
+            writer.writerows((result.file, *row) for row in rows(result.faces, points))
+    photos = [vars(result) | {"faces": [json_face(face, points) for face in result.faces]} for result in results]
     text = json.dumps(about | {"photos": photos}, indent=1, ensure_ascii=False)
     (aside / JSON).write_text(text + "\n", encoding="utf-8")
 
 
-def json_face(face: Face) -> dict:
-    points = zip(KAGGLE15.points, map(rounded, face.keypoints), strict=True)
-    return {"box": rounded(face.box), "points": dict(points)}
+def rows(faces: list[Face], points: tuple[str, ...]) -> Iterator[tuple]:
+    """What a table says of faces, a row per point: COLUMNS."""
+    for number, face in enumerate(faces, start=1):
+        for point, (x, y), sure in zip(points, face.keypoints, face.confidence, strict=True):
+            yield number, point, f"{x:.2f}", f"{y:.2f}", "" if np.isnan(sure) else f"{sure:.3f}"
+
+
+def json_face(face: Face, points: tuple[str, ...]) -> dict:
+    found = {"box": rounded(face.box), "points": dict(zip(points, map(rounded, face.keypoints), strict=True))}
+    if np.isfinite(face.confidence).all():
+        found["confidence"] = dict(zip(points, (round(float(sure), 3) for sure in face.confidence), strict=True))
+    return found
 
 
 def rounded(values) -> list[float]:
@@ -147,7 +155,8 @@ def draw(rgb: np.ndarray, faces: list[Face]) -> np.ndarray:
         corners = np.array([face.box[:2], np.add(face.box[:2], face.box[2:])]) - 0.5
         low, high = (tuple(int(v) for v in np.round(corner * 2**bits)) for corner in corners)
         cv2.rectangle(drawn, low, high, BOX, max(1, round(side / 200)), cv2.LINE_AA, bits)
-        for radius, colour in ((side / 70 + 1, RIM), (side / 70, POINT)):
+        dot = side / (70 if len(face.keypoints) < 68 else 110)
+        for radius, colour in ((dot + 1, RIM), (dot, POINT)):
             for point in face.keypoints:
                 place = tuple(int(v) for v in np.round(np.clip(point, -1e5, 1e5) * 2**bits))
                 cv2.circle(drawn, place, round(radius * 2**bits), colour, cv2.FILLED, cv2.LINE_AA, bits)

@@ -47,7 +47,9 @@ def spread(keypoints: np.ndarray, sources: np.ndarray) -> np.ndarray:
 
 
 def answers(outputs: np.ndarray, sources: np.ndarray | None = None) -> np.ndarray:
-    """Keypoints [N, K, 2] of outputs: of 17 the 15 of each row's source, any other number as it is.
+    """Keypoints [N, K, 2] of outputs (or [N, K] of what each has one of): of 17 the 15 of each row's source.
+
+    Any other number of outputs is left as it is.
 
     sources: int [N]; None: every row by the first source's rule.
     """

@@ -4,7 +4,7 @@ Both ends are made of Keras' own layers, so a saved model loads anywhere without
 """
 
 import numpy as np
-from keras import Input, initializers, layers
+from keras import Input, Model, initializers, layers, ops
 
 
 def gray_input(image_size):
@@ -56,3 +56,22 @@ def cell_centres(cells, image_size):
     """
     y, x = ((np.arange(n) + 0.5) * side / n - 0.5 for n, side in zip(cells, image_size, strict=True))
     return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32)
+
+
+def with_spread(network):
+    """The network with a second output, float32 [B, K]: how widely each map lies about its keypoint, in pixels.
+
+    That is the distribution's standard deviation, the root of E|x - E x|^2; half of it in x where x and y are alike. A
+    network that ends in `centre_of_mass` has one; None for any other.
+    """
+    if [layer.name for layer in network.layers[-2:]] != ["distribution", "keypoints"]:
+        return None
+    distribution, mean = network.layers[-2].output, network.layers[-1]
+    places = np.asarray(mean.kernel)
+    middle = places.mean(axis=0)
+    square = initializers.Constant(((places - middle) ** 2).sum(axis=1, keepdims=True))
+    moment = layers.Dense(1, use_bias=False, kernel_initializer=square, dtype="float32", name="second_moment")
+    moment.trainable = False
+    keypoints = mean(distribution)
+    variance = moment(distribution)[..., 0] - ops.sum(ops.square(keypoints - middle), axis=-1)
+    return Model(network.input, [keypoints, ops.sqrt(ops.maximum(variance, 0.0))], name=network.name)

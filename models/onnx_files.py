@@ -16,8 +16,8 @@ from models.label_rules import BY_SOURCE
 POINTS = {len(schema): schema.points for schema in (KAGGLE15, BY_SOURCE, IBUG68)}
 
 
-def write(network, path: Path, points: tuple[str, ...]) -> None:
-    """Write a Keras network: input `images`, one output, and the outputs' names, `points`, as metadata.
+def write(network, path: Path, metadata: dict[str, str]) -> None:
+    """Write a Keras network: input `images`, its outputs in their order, and metadata.
 
     Raises DataError where Keras is not on tensorflow, which tf2onnx needs.
     """
@@ -38,9 +38,41 @@ def write(network, path: Path, points: tuple[str, ...]) -> None:
     import onnx
 
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, {"points": " ".join(points)})
+    onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def quantise(path: Path, images: np.ndarray) -> None:
+    """Rewrite an ONNX network with convolutions of eight bits, whose ranges are taken from float32 images [N, H, W].
+
+    The layer that draws the maps stays in float32, as does what follows: a keypoint is a mean of pixels, and eight bits
+    would round it. Weights have no sign, for AVX2's product of signed and unsigned bytes overflows.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Faces(CalibrationDataReader):
+        def __init__(self):
+            self.rest = iter(images)
+
+        def get_next(self):
+            image = next(self.rest, None)
+            return None if image is None else {"images": image[None]}
+
+    level = logging.getLogger().level
+    try:
+        logging.getLogger().setLevel(logging.ERROR)
+        quant_pre_process(path, path, skip_symbolic_shape=True)
+        model = onnx.load(path)
+        quantize_static(
+            model, path, Faces(), quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv", "Add", "Relu", "Resize"],
+            nodes_to_exclude=[node.name for node in model.graph.node if "/maps/" in node.name],
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QUInt8,
+        )  # fmt: skip
+    finally:
+        logging.getLogger().setLevel(level)
 
 
 def open_session(path: Path, threads: int = 1):

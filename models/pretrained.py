@@ -2,11 +2,15 @@
 
     python -m models.pretrained --run runs/kaggle15/RUN --name dsnt-best      puts a run's network there
 
+With it go what `inference.confidence` and `inference.export` left in the run's folder, where they did: the calibration
+of its confidences and the ONNX file, which `python -m inference` prefers.
+
 They are run folders like any other (`models.runs`), so whatever takes a --run takes one of them, and
 `models.apply.load_network` checks the hash. models/weights/README.md is their model card.
 """
 
 import argparse
+import importlib.util
 import os
 import re
 import shutil
@@ -19,7 +23,10 @@ from models.runs import RECORD_FILES, publish, read_run
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 SUMS = "SHA256SUMS"  # in the form of `sha256sum`, which checks it: cd models/weights; sha256sum -c SHA256SUMS
-DEFAULT = "dsnt-best"  # what is used where no run is named
+DEFAULTS = {15: "dsnt-best", 68: "dsnt-68"}  # by the number of points, what is used where no run is named
+DEFAULT = DEFAULTS[15]
+NETWORKS = ("model.keras", "model.onnx")  # whose hashes are noted
+EXTRAS = ("model.onnx", "confidence.json")
 MOST_BYTES = 5_000_000
 
 
@@ -36,7 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f"models.pretrained: error: {error}", file=sys.stderr)
         return 2
-    print(f"{folder}: {sums(folder.parent)[f'{args.name}/model.keras']}")
+    for file, value in sums(folder.parent).items():
+        if file.startswith(f"{args.name}/"):
+            print(f"{folder.parent / file}: {value}")
     return 0
 
 
@@ -48,16 +57,18 @@ def add(run: Path, name: str, weights: Path = WEIGHTS) -> Path:
     if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
         raise DataError(f"--name is {name!r}; a plain folder name is accepted")
     read_run(run)
-    network = run / "model.keras"
-    if not network.is_file():
-        raise DataError(f"{network} does not exist (a light record has no network; train the run again)")
-    if (size := network.stat().st_size) > MOST_BYTES:
-        raise DataError(f"{network} has {size / 1e6:.1f} MB; at most {MOST_BYTES / 1e6:.0f} are accepted")
+    if not (run / "model.keras").is_file():
+        raise DataError(f"{run / 'model.keras'} does not exist (a light record has no network; train the run again)")
+    files = [*RECORD_FILES, "model.keras", *(file for file in EXTRAS if (run / file).is_file())]
+    for file in files:
+        if (size := (run / file).stat().st_size) > MOST_BYTES:
+            raise DataError(f"{run / file} has {size / 1e6:.1f} MB; at most {MOST_BYTES / 1e6:.0f} are accepted")
     folder = weights / name
     with publish(folder) as aside:
-        for file in (*RECORD_FILES, network.name):
+        for file in files:
             shutil.copyfile(run / file, aside / file)
-    known = {**sums(weights), f"{name}/{network.name}": sha256_of([folder / network.name])}
+    known = {file: value for file, value in sums(weights).items() if not file.startswith(f"{name}/")}
+    known |= {f"{name}/{file}": sha256_of([folder / file]) for file in NETWORKS if (folder / file).is_file()}
     aside = weights / f"{SUMS}.partial"
     aside.write_text("".join(f"{value}  {file}\n" for file, value in sorted(known.items())))
     os.replace(aside, weights / SUMS)
@@ -76,11 +87,19 @@ def sums(weights: Path = WEIGHTS) -> dict[str, str]:
     return {file: value for value, file in words}
 
 
-def default_run() -> Path:
+def default_run(points: int = 15) -> Path:
     """The folder of the network to use where none is named. Raises DataError where the repository has none."""
-    if not (WEIGHTS / DEFAULT / "model.keras").is_file():
-        raise DataError(f"{WEIGHTS / DEFAULT} is missing; name a run with --run")
-    return WEIGHTS / DEFAULT
+    folder = WEIGHTS / DEFAULTS[points]
+    if not (folder / "model.keras").is_file():
+        raise DataError(f"{folder} is missing; name a run with --run")
+    return folder
+
+
+def default_file(points: int = 15) -> Path:
+    """The file of that network to use: ONNX where its runtime is installed, for it starts in a tenth of Keras' time."""
+    folder = default_run(points)
+    is_there = (folder / "model.onnx").is_file() and importlib.util.find_spec("onnxruntime") is not None
+    return folder / ("model.onnx" if is_there else "model.keras")
 
 
 def check(path: Path, weights: Path = WEIGHTS) -> None:
