@@ -29,7 +29,10 @@ from data_prep.schema import SCHEMAS, Schema
 from models.packing import pack, unpack
 
 RECORD_FILES = ("config.json", "history.csv", "predictions.npz")
-HEAVY_FILES = ("model.keras", "model.onnx", "summary.txt", "loss.png", "predictions_test.csv", "tensorboard")
+HEAVY_FILES = (
+    "model.keras", "summary.txt", "loss.png", "predictions_test.csv", "tensorboard",
+    "model.onnx", "confidence.json", "confidence.csv", "confidence.png",  # of inference.export and inference.confidence
+)  # fmt: skip
 # A record is meant to be committed, so it is rounded to steps that keep it small: errors to 1/64 px, or the smallest
 # doubling of it with which the file stays below MOST_BYTES. A run's pixel scores come from its errors alone. Positions
 # are coarser; labels are positions minus errors, so pictures, eye distances (the normalised errors) and all scores of

@@ -39,6 +39,16 @@ def test_a_network_is_copied_with_its_record_and_hash(run, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == files
     expected = hashlib.sha256((run / "model.keras").read_bytes()).hexdigest()
     assert (weights / "SHA256SUMS").read_text() == f"{expected}  small/model.keras\n"
+    (run / "model.onnx").write_bytes(b"the same for others")
+    (run / "confidence.json").write_text("{}")
+    (run / "more.txt").write_text("stays")
+    pretrained.add(run, "other", weights)
+    assert (weights / "other/confidence.json").read_text() == "{}"
+    assert not (weights / "other/more.txt").exists()
+    assert pretrained.sums(weights)["other/model.onnx"] == hashlib.sha256(b"the same for others").hexdigest()
+    assert list(pretrained.sums(weights)) == ["other/model.keras", "other/model.onnx", "small/model.keras"]
+    # Put there again without it, its hash goes too.
+    (run / "model.onnx").unlink()
     pretrained.add(run, "other", weights)
     assert list(pretrained.sums(weights)) == ["other/model.keras", "small/model.keras"]
 
@@ -74,10 +84,11 @@ def test_without_a_network_another_run_has_to_be_named(tmp_path, monkeypatch):
 
 
 def test_the_committed_networks_are_those_of_their_hashes():
-    files = sorted(path.relative_to(pretrained.WEIGHTS).as_posix() for path in pretrained.WEIGHTS.glob("*/model.keras"))
+    files = sorted(path.relative_to(pretrained.WEIGHTS).as_posix() for path in pretrained.WEIGHTS.glob("*/model.*"))
     assert files == sorted(pretrained.sums())
     for file in files:
         path = pretrained.WEIGHTS / file
         assert path.stat().st_size <= pretrained.MOST_BYTES
         pretrained.check(path)
-        load_network(path)
+        if path.suffix == ".keras":
+            load_network(path)

@@ -1,0 +1,89 @@
+"""Confidences: what a map's spread is, what the calibration makes of it, and that the fit finds what was put in."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data_prep.faceset import DataError
+from inference import confidence
+from inference.confidence import Calibration, calibration_error, fit, from_text, reliability
+from models.backend import import_keras
+
+keras = import_keras()
+
+from models import registry  # noqa: E402  (needs Keras' backend set up first)
+from models.layers import centre_of_mass, with_spread  # noqa: E402
+
+
+def test_a_maps_spread_by_hand():
+    maps = keras.Input((2, 2, 2))
+    network = with_spread(keras.Model(maps, centre_of_mass(maps, (4, 8))))
+    values = np.full((1, 2, 2, 2), -100, np.float32)
+    values[0, 0, 0, 0] = values[0, 0, 1, 0] = 0  # first map: half at (1.5, 0.5), half at (5.5, 0.5)
+    values[0, 1, 1, 1] = 0  # second map: all at (5.5, 2.5)
+    points, spread = (np.asarray(output)[0] for output in network(values))
+    np.testing.assert_allclose(points, [[3.5, 0.5], [5.5, 2.5]], atol=1e-5)
+    # Both halves are 2 pixels from their mean; what lies in one place has no spread.
+    np.testing.assert_allclose(spread, [2, 0], atol=2e-3)
+
+
+def test_a_network_without_maps_has_no_spread():
+    assert with_spread(registry.get_builder("lenet5")((96, 96), np.full((15, 2), 48.0))) is None
+
+
+def test_confidence_by_hand():
+    # slope -2, intercept 0: at a spread of 1 (a whole crop) log is 0 and the chance 1 / 2; at 1 / e it is 1 / (1 + e^-2).
+    found = Calibration(-2.0, (0.0, 1.0)).confidence(np.array([[1.0, 1.0], [np.exp(-1), 0.0]]))
+    least = 1 / (1 + 1e-6 * np.exp(-1))  # no spread counts as a thousandth: -2 * log(0.001) = log(10^6)
+    np.testing.assert_allclose(found, [[0.5, 1 / (1 + np.exp(-1))], [1 / (1 + np.exp(-2)), least]], rtol=1e-12)
+
+
+def test_the_fit_finds_the_chances_that_were_put_in():
+    rng = np.random.default_rng(0)
+    truth = Calibration(-3.0, (-6.0, -8.0))
+    spread = np.exp(rng.uniform(-4, -1, (20_000, 2)))
+    right = rng.random(spread.shape) < truth.confidence(spread)
+    distances = np.where(right, 0.05, 0.2)
+    distances[:1000, 0] = np.nan  # unlabelled
+    found = fit(spread, distances)
+    assert [found.slope, *found.intercepts] == pytest.approx([-3, -6, -8], rel=0.06)
+    rows = reliability(found.confidence(spread), distances)
+    assert sum(row["points"] for row in rows) == 39_000
+    assert calibration_error(rows) < 1
+
+
+def test_the_table_by_hand():
+    sure = np.array([[0.2, 0.4], [0.999, 1.0]])
+    rows = reliability(sure, np.array([[0.3, 0.05], [0.01, np.nan]]))
+    assert rows == [
+        {"low": 0, "high": 0.5, "points": 2, "confidence_pct": 30, "right_pct": 50, "mean_error_pct": 17.5},
+        {"low": 0.99, "high": 1, "points": 1, "confidence_pct": 99.9, "right_pct": 100, "mean_error_pct": 1},
+    ]
+    assert calibration_error(rows) == pytest.approx((2 * 20 + 0.1) / 3)
+    # A confidence of 1 is in the last row too.
+    assert reliability(np.ones((1, 1)), np.zeros((1, 1)))[0]["points"] == 1
+
+
+def test_what_is_written_is_read():
+    calibration = Calibration(-2.5, (0.5, -1.0))
+    assert from_text(calibration.as_text(), 2) == calibration
+    bad = ["", "[]", "{}", calibration.as_text().replace("-2.5", "NaN"), json.dumps({"slope": 1, "intercepts": [1]})]
+    for text in bad:
+        with pytest.raises(DataError, match="a slope and 2 intercepts"):
+            from_text(text, 2)
+
+
+def test_all_right_or_none_is_refused():
+    with pytest.raises(DataError, match="every validation point is right"):
+        fit(np.ones((5, 2)), np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize(
+    ("run", "message"), [("nowhere", "nowhere"), ("models/weights/dsnt-best", "data/prepared/nowhere")]
+)
+def test_bad_input_is_one_line(run, message, capsys):
+    assert confidence.main(["--run", run, "--data", "data/prepared/nowhere"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert message in said[0]
