@@ -33,7 +33,7 @@ def test_a_network_without_maps_has_no_spread():
 
 
 def test_confidence_by_hand():
-    # slope -2, intercept 0: at a spread of 1 (a whole crop) log is 0 and the chance 1 / 2; at 1 / e it is 1 / (1 + e^-2).
+    # slope -2, intercept 0: at a spread of 1 (a whole crop) log is 0, the chance 1 / 2; at 1 / e it is 1 / (1 + e^-2).
     found = Calibration(-2.0, (0.0, 1.0)).confidence(np.array([[1.0, 1.0], [np.exp(-1), 0.0]]))
     least = 1 / (1 + 1e-6 * np.exp(-1))  # no spread counts as a thousandth: -2 * log(0.001) = log(10^6)
     np.testing.assert_allclose(found, [[0.5, 1 / (1 + np.exp(-1))], [1 / (1 + np.exp(-2)), least]], rtol=1e-12)

@@ -21,7 +21,7 @@ SHAPE = (240, 320)
 
 
 def test_one_euro_by_hand():
-    # 2 pi Hz cut off at 2 pi frames a second: tau is 1 / (4 pi^2), tau * rate 1 / (2 pi), the share 1 / (1 + 1 / (2 pi)).
+    # 2 pi Hz cut off at 2 pi frames a second: tau = 1 / (4 pi^2), tau * rate = 1 / (2 pi), share 1 / (1 + 1 / (2 pi)).
     smooth = OneEuro(rate=2 * np.pi, cutoff=2 * np.pi, slope=0, speed_cutoff=1)
     assert smooth(np.array([3.0])) == [3]
     share = 1 / (1 + 1 / (2 * np.pi))
