@@ -14,8 +14,12 @@ exit code is 1. It is 2, and nothing is written, where no file could be read or 
 """
 
 import argparse
+import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +29,11 @@ from data_prep.faceset import DataError
 from models.pretrained import default_run
 
 if TYPE_CHECKING:
-    from inference.detectors import Detector
+    from inference.detectors import Detector, Found
     from inference.photos import Photo
 
 AT_ONCE = 50_000_000  # pixels of the photos that are held in memory and predicted together; one may have as many
+THREADS = min(4, os.cpu_count() or 1)  # that read, detect and draw; each may hold another photo, of 200 MB at most
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,9 +78,11 @@ def box(text: str) -> tuple[float, float, float, float]:
 
 def infer(args: argparse.Namespace) -> int:
     """Do all photos, print what came of them, and return the exit code. Raises DataError where it cannot begin."""
+    import cv2
+
     from inference import output
     from inference.network import open_network
-    from inference.photos import find, shown
+    from inference.photos import find, quietly, shown
 
     if (args.detector == "yunet") != (args.detector_model is not None):
         raise DataError("--detector yunet and --detector-model are given together or not at all")
@@ -86,10 +93,13 @@ def infer(args: argparse.Namespace) -> int:
         network = open_network(args.model or (args.run or default_run()) / "model.keras")
         detect, names = detector(args, network.size), output.Names()
         how = "boxes given" if args.box else "whole image" if args.whole_image else args.detector
-        with output.folder_aside(args.output) as aside:
-            for photos in read_in_parts(tqdm(paths, desc="photos", unit="photo", disable=None), wrong):
-                for path, photo, faces in find_faces(photos, detect, args.passes, network, wrong):
-                    results.append(output.write_photo(aside, names.of(path), photo, faces, args.pts))
+        cv2.setNumThreads(1)  # the pool has a photo for each core
+        with quietly(), output.folder_aside(args.output) as aside, ThreadPoolExecutor(THREADS) as pool:
+            looked_at = in_order(pool, partial(look_at, detect), tqdm(paths, desc="photos", unit="photo", disable=None))
+            for part in in_parts(looked_at, wrong):
+                photos, faces = [photo for _, photo, _ in part], find_faces(part, network, args.passes)
+                named = [names.of(path) for path, _, _ in part]
+                results += pool.map(partial(output.write_photo, aside, pts=args.pts), named, photos, faces)
             if results:
                 about = {"network": network.name, "faces_from": how, "passes": args.passes, "left_out": wrong}
                 output.write_tables(aside, results, about)
@@ -117,14 +127,30 @@ def detector(args: argparse.Namespace, size: int) -> "Detector":
     return detectors.yunet(size, args.detector_model) if args.detector == "yunet" else detectors.haar(size)
 
 
-def read_in_parts(paths: Iterable[Path], wrong: list[str]) -> Iterator[list[tuple[Path, "Photo"]]]:
-    """Photos, as many as are done together. A line about each that cannot be read is added to `wrong`."""
+def in_order(pool: Executor, work, items: Iterable) -> Iterator[Future]:
+    """`work` on each of the items, in their order. As many are begun before they are asked for as there are threads."""
+    begun = deque()
+    for item in items:
+        begun.append(pool.submit(work, item))
+        if len(begun) > THREADS:
+            yield begun.popleft()
+    yield from begun
+
+
+def look_at(detect: "Detector", path: Path) -> tuple[Path, "Photo", list["Found"]]:
+    """A photo and where its faces are. Raises DataError where it cannot be read."""
     from inference.photos import read
 
+    photo = read(path)
+    return path, photo, detect(photo)
+
+
+def in_parts(looked_at: Iterable[Future], wrong: list[str]) -> Iterator[list[tuple]]:
+    """What `look_at` found, as much as is done together. A line about each failure is added to `wrong`."""
     part, pixels = [], 0
-    for path in paths:
+    for future in looked_at:
         try:
-            part.append((path, read(path)))
+            part.append(future.result())
         except DataError as error:
             wrong.append(str(error))
             continue
@@ -136,20 +162,14 @@ def read_in_parts(paths: Iterable[Path], wrong: list[str]) -> Iterator[list[tupl
         yield part
 
 
-def find_faces(photos: list, detect: "Detector", passes: int, network, wrong: list[str]) -> list[tuple]:
-    """(path, photo, its faces) of each photo; the faces of all are predicted together."""
+def find_faces(part: list[tuple], network, passes: int) -> list[list]:
+    """The faces of each photo; those of all are predicted together."""
     from inference.locate import locate
     from inference.output import Face
 
-    found = []
-    for path, photo in photos:
-        try:
-            found.append((path, photo, detect(photo)))
-        except DataError as error:
-            wrong.append(str(error))
-    grays = [photo.gray for _, photo, faces in found for _ in faces]
-    points = iter(locate(grays, [face.matrix for *_, faces in found for face in faces], network, passes))
-    return [(path, photo, [Face(face.box, next(points)) for face in faces]) for path, photo, faces in found]
+    grays = [photo.gray for _, photo, found in part for _ in found]
+    points = iter(locate(grays, [face.matrix for *_, found in part for face in found], network, passes))
+    return [[Face(face.box, next(points)) for face in found] for *_, found in part]
 
 
 if __name__ == "__main__":

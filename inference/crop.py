@@ -32,8 +32,8 @@ MEAN_FACE = {
     "mouth_center_top_lip": (48.66, 72.95),
     "mouth_center_bottom_lip": (49.10, 79.67),
 }
-HAAR_SHIFT = (-0.003, -0.016)  # of the crop's centre from the box's, in sides of the box
-HAAR_SIDE = 1.036  # of the crop, in sides of the box
+HAAR_SHIFT = (-0.003, -0.018)  # of the crop's centre from the box's, in sides of the box
+HAAR_SIDE = 1.022  # of the crop, in sides of the box
 
 MOST_DRAWN = 8192  # pixels: the side at which a crop is drawn before it is reduced
 Box = tuple[float, float, float, float]  # x, y, width, height: x and y the place of its top left pixel's corner

@@ -9,6 +9,8 @@ import glob
 import io
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,15 +84,15 @@ def read(path: Path, upright: bool = True) -> Photo:
     if not data:
         raise DataError(f"{name}: the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged tags, and of sizes that are refused just below
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            width, height = image.size
-            if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-                raise Image.DecompressionBombError
-            lossy = image.format in ("JPEG", "MPO", "WEBP")  # a stereo JPEG is opened as MPO
-            rgb = eight_bits(ImageOps.exif_transpose(image) if upright else image)
-            return Photo(name, np.array(rgb), np.array(rgb.convert("L")), lossy)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        width, height = image.size
+        if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+            raise Image.DecompressionBombError
+        lossy = image.format in ("JPEG", "MPO", "WEBP")  # a stereo JPEG is opened as MPO
+        if upright:
+            ImageOps.exif_transpose(image, in_place=True)
+        rgb = eight_bits(image)
+        return Photo(name, np.asarray(rgb), np.asarray(rgb.convert("L")), lossy)
     except Image.DecompressionBombError:
         limits = f"{MAX_PIXELS // 10**6} megapixels and {MAX_SIDE:,} pixels a side"
         raise DataError(f"{name}: too large, accepted are up to {limits}") from None
@@ -99,6 +101,17 @@ def read(path: Path, upright: bool = True) -> Photo:
     except Exception as error:  # a damaged file makes Pillow's readers raise nearly anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{name}: cannot be decoded ({reason})") from None
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without Pillow's warnings of damaged tags, and of sizes that `read` refuses.
+
+    Not in `read` itself: warnings are silenced for a whole process, and several threads may read at a time.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
@@ -113,4 +126,4 @@ def eight_bits(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:  # what colour lies below would be chance
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -4,10 +4,13 @@ import csv
 import io
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from PIL import Image
 from data_prep.schema import KAGGLE15
 from data_prep.sources import photo as limits
 from inference import crop, detectors, network, photos
-from inference.__main__ import main
+from inference.__main__ import in_order, main
 from inference.network import Network
 from models.label_rules import BY_SOURCE
 
@@ -182,6 +185,60 @@ def test_folders_and_patterns(run, capsys):
     assert run("in/**/*.png", "in", "--whole-image") == 0
     assert [row["file"] for row in rows()[::15]] == ["in/deeper/c.png", "in/a.jpg", "in/b.PNG"]
     assert errors(capsys) == []
+
+
+# Several threads
+
+
+def test_one_thread_and_several_write_the_same(run, monkeypatch):
+    image = Image.fromarray(astronaut())
+    for k in range(8):
+        image.crop((10 * k, 0, 512, 500)).save(f"{k}.jpg")
+        picture((40 + k, 30)).save(f"{k}.png")
+    written = []
+    for threads in (1, 4):
+        monkeypatch.setattr("inference.__main__.THREADS", threads)
+        assert run(*(f"{k}.{end}" for k in range(8) for end in ("jpg", "png")), "--output", f"out{threads}") == 0
+        written.append({path.name: path.read_bytes() for path in Path(f"out{threads}").iterdir()})
+    assert written[0] == written[1]
+    assert len({row["file"] for row in rows("out1/keypoints.csv")}) == 8
+
+
+def test_photos_and_errors_keep_their_order_however_long_each_takes(run, monkeypatch, capsys):
+    monkeypatch.setattr("inference.__main__.THREADS", 4)
+    for k, side in enumerate((3000, 40, 2000, 40, 1000, 40, 40)):
+        picture((side, side)).save(f"{k}a.png")
+        picture((side // 4, side)).save(f"{k}b.png")  # those of 40 pixels are left by the box
+        Path(f"{k}c.png").write_bytes(b"" if side == 40 else huge_png(side, side))
+    assert run("*.png", "--box", "0,0,20,20", "--passes", "1") == 1
+    good = ["0a", "0b", "1a", "2a", "2b", "3a", "4a", "4b", "5a", "6a"]
+    assert [row["file"] for row in rows()[::15]] == [f"{name}.png" for name in good]
+    wrong = ["0c", "1b", "1c", "2c", "3b", "3c", "4c", "5b", "5c", "6b", "6c"]
+    assert [line.split(": ")[2] for line in errors(capsys)] == [f"{name}.png" for name in wrong]
+
+
+def test_only_a_few_photos_are_begun_before_they_are_asked_for(monkeypatch):
+    monkeypatch.setattr("inference.__main__.THREADS", 2)
+    begun = []
+    with ThreadPoolExecutor(2) as pool:
+        done = in_order(pool, begun.append, range(100))
+        next(done)
+        assert len(begun) <= 3
+        assert len(list(done)) == 99
+    assert sorted(begun) == list(range(100))
+
+
+def test_stopped_by_ctrl_c_nothing_is_left(run, monkeypatch, capsys):
+    def predict(images):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(network, "open_network", lambda path: Network("toy", 96, predict))
+    monkeypatch.setattr("inference.__main__.AT_ONCE", 1)
+    for k in range(20):
+        picture().save(f"{k}.png")
+    assert run(*(f"{k}.png" for k in range(20)), "--whole-image") == 130
+    assert "inference: stopped; nothing was written" in errors(capsys)
+    assert not Path("out").exists()
 
 
 # Photos of every kind
@@ -502,6 +559,50 @@ def test_faces_come_largest_first():
     assert len(found) == 2
     assert found[0].box[0] > 300
     assert found[0].box[2] == pytest.approx(2 * found[1].box[2], rel=0.15)
+
+
+def test_all_faces_of_a_group_are_found_where_they_are():
+    face = Image.fromarray(astronaut()).convert("L").crop((120, 30, 320, 230))
+    image, places = Image.new("L", (800, 600), 128), []
+    for k in range(12):  # from a face in 40 pixels to one in 95
+        side, corner = 80 + 10 * k, (200 * (k % 4), 200 * (k // 4))
+        image.paste(face.resize((side, side)), corner)
+        places.append((*corner, side))
+    gray = np.array(image)
+    found = detectors.haar(96)(photos.Photo("group", np.repeat(gray[..., None], 3, axis=2), gray))
+    assert len(found) == 12
+    for (x, y, side), face in zip(places[::-1], found, strict=True):
+        middle = np.array(face.box[:2]) + np.array(face.box[2:]) / 2
+        # A single search of the portrait, in steps of 1.05, has the box at (176, 66) and 96 wide; in the face's own
+        # picture of 200 pixels its middle is (104, 84).
+        np.testing.assert_allclose((middle - (x, y)) * 200 / side, (104, 84), atol=2.5)
+        assert face.box[2] * 200 / side == pytest.approx(96, abs=6)
+
+
+def test_a_faces_box_follows_the_face():
+    """Moved by 7 pixels, or in twice as many pixels: the box is the same to a twentieth of its side."""
+    image = Image.fromarray(astronaut()).convert("L")
+    boxes = []
+    for copy in (image, image.crop((7, 7, 512, 512)), image.resize((1024, 1024))):
+        gray = np.array(copy)
+        (face,) = detectors.haar(96)(photos.Photo("a", np.repeat(gray[..., None], 3, axis=2), gray))
+        boxes.append(np.array(face.box))
+    np.testing.assert_allclose(boxes[1] + (7, 7, 0, 0), boxes[0], atol=0.05 * boxes[0][2])
+    np.testing.assert_allclose(boxes[2] / 2, boxes[0], atol=0.05 * boxes[0][2])
+
+
+def test_threads_share_a_detector():
+    image = Image.fromarray(astronaut()).convert("L")
+    grays = [np.array(image.crop((9 * k, 0, 512, 500))) for k in range(12)]
+    shots = [photos.Photo(str(k), np.repeat(gray[..., None], 3, axis=2), gray) for k, gray in enumerate(grays)]
+    detect = detectors.haar(96)
+    with ThreadPoolExecutor(4) as pool:
+        together = [[face.box for face in faces] for faces in pool.map(detect, shots)]
+        barrier = threading.Barrier(4)
+        own = detectors.each_thread_its_own(object)
+        assert len(set(pool.map(lambda _: (barrier.wait(), own(), own())[1:], range(4)))) == 4
+    assert together == [[face.box for face in detect(shot)] for shot in shots]
+    assert all(together)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (30, 3000), (19, 19)])
