@@ -1,45 +1,43 @@
-"""The points of the faces in photos.
+"""The points of the faces in photos and videos, and glasses on them.
 
     python -m inference holiday.jpg --output points
     python -m inference photos/ 'more/*.png' --output points --run runs/kaggle15/RUN --pts
-    python -m inference face.png --whole-image --model keypoints.onnx --output points
+    python -m inference face.png --whole-image --points 68 --output points
+    python -m inference holiday.jpg --glasses --hat --output dressed
+    python -m inference --video talk.mp4 --output points
 
-Writes NAME_keypoints.jpg or .png, the photo with its points drawn; keypoints.csv (file, face, point, x, y) and
-keypoints.json. Coordinates are pixels of the photo as it is shown, turned by its EXIF orientation: x to the right, y
-down, (0, 0) the centre of the top left pixel; in .pts files that is (1, 1). Left and right are the subject's. Face 1
-is the largest.
+Writes NAME_keypoints.jpg or .png, the photo with its points drawn (with filters NAME_glasses and the like);
+keypoints.csv (file, face, point, x, y, confidence) and keypoints.json. Coordinates are pixels of the photo as it is
+shown, turned by its EXIF orientation: x to the right, y down, (0, 0) the centre of the top left pixel; in .pts files
+that is (1, 1). Left and right are the subject's. Face 1 is the largest. A confidence is the chance that a point is
+within a tenth of the eyes' distance (inference/confidence.py); networks that draw no maps have none.
 
 A photo without a face is named and counted, and no error. A file that cannot be read is named and left out; then the
 exit code is 1. It is 2, and nothing is written, where no file could be read or the arguments are wrong.
+
+A video or a camera's picture gives NAME_keypoints.mp4 and NAME_keypoints.csv, with the frame in its first column; faces
+keep their numbers while they are followed, and their points are smoothed. Ctrl-C ends it and keeps what is done.
 """
 
 import argparse
-import os
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from data_prep.faceset import DataError
-from models.pretrained import default_run
+from inference.filters import FILTERS
+from models.pretrained import DEFAULTS, default_file
 
 if TYPE_CHECKING:
-    from inference.detectors import Detector, Found
-    from inference.photos import Photo
-
-AT_ONCE = 50_000_000  # pixels of the photos that are held in memory and predicted together; one may have as many
-THREADS = min(4, os.cpu_count() or 1)  # that read, detect and draw; each may hold another photo, of 200 MB at most
+    from inference.detectors import Detector
+    from inference.network import Network
+    from inference.output import Drawing
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     try:
-        return infer(args)
+        return infer_photos(args) if args.photos else infer_video(args)
     except (DataError, OSError) as error:
         print(f"inference: error: {error}", file=sys.stderr)
         return 2
@@ -52,10 +50,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m inference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="files, folders or patterns in quotes")
+    parser.add_argument("photos", nargs="*", metavar="PHOTO", help="files, folders or patterns in quotes")
+    moving = parser.add_mutually_exclusive_group()
+    moving.add_argument("--video", type=Path, metavar="FILE", help="a video in place of photos")
+    moving.add_argument("--camera", type=int, metavar="N", help="a camera's picture, 0 being the first camera")
+    parser.add_argument("--seconds", type=float, metavar="S", help="of a video or camera, after which to stop")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for all that is written")
     network = parser.add_mutually_exclusive_group()
     network.add_argument("--run", type=Path, metavar="DIR", help="run folder (default: the repository's network)")
+    points_help = "of the repository's network (default: %(default)s)"
+    network.add_argument("--points", type=int, choices=tuple(DEFAULTS), default=15, help=points_help)
     network.add_argument("--model", type=Path, metavar="FILE", help=".onnx (needs no Keras) or .keras file")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--detector", choices=("haar", "yunet"), default="haar", help="default: %(default)s")
@@ -66,7 +70,19 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     passes_help = "2: predict again from a crop by the first points, and take the mean (default: %(default)s)"
     parser.add_argument("--passes", type=int, choices=(1, 2), default=2, help=passes_help)
     parser.add_argument("--pts", action="store_true", help="a 300-W .pts file per face too: NAME_FACE.pts")
-    return parser.parse_args(argv)
+    worn = parser.add_argument_group("filters", "put on in place of drawn points")
+    glasses_help = "glasses, or your own: a picture with transparency"
+    worn.add_argument("--glasses", nargs="?", const="", metavar="IMAGE.png", help=glasses_help)
+    for name in FILTERS[1:]:
+        worn.add_argument(f"--{name}", action="store_true", help=f"a {name}")
+    args = parser.parse_args(argv)
+    if bool(args.photos) == (args.video is not None or args.camera is not None):
+        parser.error("photos, --video or --camera: one of them is accepted, and needed")
+    if args.photos and args.seconds is not None:
+        parser.error("--seconds is for --video and --camera")
+    if not args.photos and (args.pts or args.box or args.whole_image):
+        parser.error("--pts, --box and --whole-image are for photos")
+    return args
 
 
 def box(text: str) -> tuple[float, float, float, float]:
@@ -76,33 +92,27 @@ def box(text: str) -> tuple[float, float, float, float]:
     return x, y, width, height
 
 
-def infer(args: argparse.Namespace) -> int:
+def infer_photos(args: argparse.Namespace) -> int:
     """Do all photos, print what came of them, and return the exit code. Raises DataError where it cannot begin."""
-    import cv2
-
     from inference import output
-    from inference.network import open_network
-    from inference.photos import find, quietly, shown
+    from inference.photos import find, shown
 
-    if (args.detector == "yunet") != (args.detector_model is not None):
-        raise DataError("--detector yunet and --detector-model are given together or not at all")
     paths, wrong = find(args.photos)
     output.check_folder(args.output, paths)
     results = []
     if paths:
-        network = open_network(args.model or (args.run or default_run()) / "model.keras")
-        detect, names = detector(args, network.size), output.Names()
+        from inference.pipeline import do_all
+
+        network = open_network(args)
+        detect, drawing = detector(args, network.size), drawing_of(args, network)
         how = "boxes given" if args.box else "whole image" if args.whole_image else args.detector
-        cv2.setNumThreads(1)  # the pool has a photo for each core
-        with quietly(), output.folder_aside(args.output) as aside, ThreadPoolExecutor(THREADS) as pool:
-            looked_at = in_order(pool, partial(look_at, detect), tqdm(paths, desc="photos", unit="photo", disable=None))
-            for part in in_parts(looked_at, wrong):
-                photos, faces = [photo for _, photo, _ in part], find_faces(part, network, args.passes)
-                named = [names.of(path) for path, _, _ in part]
-                results += pool.map(partial(output.write_photo, aside, pts=args.pts), named, photos, faces)
+        with output.folder_aside(args.output) as aside:
+            results = do_all(
+                paths, aside, wrong, detect=detect, network=network, passes=args.passes, drawing=drawing, pts=args.pts
+            )
             if results:
                 about = {"network": network.name, "faces_from": how, "passes": args.passes, "left_out": wrong}
-                output.write_tables(aside, results, about)
+                output.write_tables(aside, results, network.schema.points, about)
                 output.publish(aside)
     for line in wrong:
         print(f"inference: error: {line}", file=sys.stderr)
@@ -117,9 +127,40 @@ def infer(args: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
+def infer_video(args: argparse.Namespace) -> int:
+    """Do a video or a camera's picture, and print what came of it. Raises DataError where it cannot begin."""
+    from inference import output, video
+    from inference.photos import shown
+
+    if args.seconds is not None and not args.seconds > 0:
+        raise DataError(f"--seconds is {args.seconds:g}; more than 0 is accepted")
+    output.check_folder(args.output, [args.video] if args.video else [])
+    network = open_network(args)
+    detect, drawing = detector(args, network.size), drawing_of(args, network)
+    source, name = (
+        (args.camera, f"camera{args.camera}") if args.video is None else (args.video, output.stem(args.video))
+    )
+
+    def tracker(rate: float) -> video.Tracker:
+        return video.Tracker(detect, network, rate)
+
+    said = video.write_video(source, args.output, name, tracker, drawing, network.schema.points, args.seconds)
+    print(f"{shown(args.output)}/: {said}")
+    return 0
+
+
+def open_network(args: argparse.Namespace) -> "Network":
+    from inference import network
+
+    return network.open_network(args.model or (args.run / "model.keras" if args.run else default_file(args.points)))
+
+
 def detector(args: argparse.Namespace, size: int) -> "Detector":
+    """Raises DataError where --detector and --detector-model do not go together."""
     from inference import detectors
 
+    if (args.detector == "yunet") != (args.detector_model is not None):
+        raise DataError("--detector yunet and --detector-model are given together or not at all")
     if args.box:
         return detectors.told(size, args.box)
     if args.whole_image:
@@ -127,49 +168,30 @@ def detector(args: argparse.Namespace, size: int) -> "Detector":
     return detectors.yunet(size, args.detector_model) if args.detector == "yunet" else detectors.haar(size)
 
 
-def in_order(pool: Executor, work, items: Iterable) -> Iterator[Future]:
-    """`work` on each of the items, in their order. As many are begun before they are asked for as there are threads."""
-    begun = deque()
-    for item in items:
-        begun.append(pool.submit(work, item))
-        if len(begun) > THREADS:
-            yield begun.popleft()
-    yield from begun
+def drawing_of(args: argparse.Namespace, network: "Network") -> "Drawing":
+    """What is drawn on a face: its points, or the filters that were asked for, a hat last."""
+    from functools import partial
 
+    from inference.filters import get_filter
+    from inference.output import Drawing, draw
 
-def look_at(detect: "Detector", path: Path) -> tuple[Path, "Photo", list["Found"]]:
-    """A photo and where its faces are. Raises DataError where it cannot be read."""
-    from inference.photos import read
+    chosen = [name for name in FILTERS if getattr(args, name) not in (None, False)]
+    if not chosen:
+        return Drawing("keypoints", draw)
+    put_on = {name: get_filter(name) for name in chosen}
+    if args.glasses:
+        from inference.filters import glasses
 
-    photo = read(path)
-    return path, photo, detect(photo)
+        put_on["glasses"] = partial(glasses.put_on, picture=glasses.own(glasses.read_picture(Path(args.glasses))))
 
+    def dress(rgb, faces):
+        for face in reversed(faces):  # the nearest last
+            points = network.fifteen(face.keypoints[None])[0]
+            for put in put_on.values():
+                rgb = put(rgb, points)
+        return rgb
 
-def in_parts(looked_at: Iterable[Future], wrong: list[str]) -> Iterator[list[tuple]]:
-    """What `look_at` found, as much as is done together. A line about each failure is added to `wrong`."""
-    part, pixels = [], 0
-    for future in looked_at:
-        try:
-            part.append(future.result())
-        except DataError as error:
-            wrong.append(str(error))
-            continue
-        pixels += part[-1][1].gray.size
-        if pixels >= AT_ONCE:
-            yield part
-            part, pixels = [], 0
-    if part:
-        yield part
-
-
-def find_faces(part: list[tuple], network, passes: int) -> list[list]:
-    """The faces of each photo; those of all are predicted together."""
-    from inference.locate import locate
-    from inference.output import Face
-
-    grays = [photo.gray for _, photo, found in part for _ in found]
-    points = iter(locate(grays, [face.matrix for *_, found in part for face in found], network, passes))
-    return [[Face(face.box, next(points)) for face in found] for *_, found in part]
+    return Drawing("_".join(chosen), dress)
 
 
 if __name__ == "__main__":

@@ -39,10 +39,14 @@ YUNET_POINTS = ("right_eye_center", "left_eye_center", "nose_tip", "mouth_right_
 
 @dataclass(frozen=True)
 class Found:
-    """A face: its box in the photo, and the matrix [2, 3] of its crop (inference/crop.py)."""
+    """A face: its box in the photo, and the matrix [2, 3] of its crop (inference/crop.py).
+
+    detected: the crop is as Kaggle's faces lie, and not what a network's own images are.
+    """
 
     box: Box
     matrix: np.ndarray
+    detected: bool = True
 
 
 Detector = Callable[[Photo], list[Found]]
@@ -143,7 +147,7 @@ def whole_image(size: int) -> Detector:
 
     def detect(photo: Photo) -> list[Found]:
         height, width = photo.gray.shape
-        return [Found((0.0, 0.0, float(width), float(height)), crop.whole(photo.gray.shape, size))]
+        return [Found((0.0, 0.0, float(width), float(height)), crop.whole(photo.gray.shape, size), detected=False)]
 
     return detect
 

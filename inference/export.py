@@ -115,11 +115,10 @@ def write_litert(network, path: Path) -> None:
     """Write a Keras network for one image at a time. Raises DataError where Keras is not on tensorflow."""
     from models.backend import import_keras
 
-    if (backend := import_keras().backend.backend()) != "tensorflow":
+    keras = import_keras()
+    if (backend := keras.backend.backend()) != "tensorflow":
         raise DataError(f"LiteRT files are made with Keras on tensorflow, not on {backend} (KERAS_BACKEND)")
-    import tensorflow as tf
-
-    images = tf.TensorSpec((1, *network.input.shape[1:]), tf.float32, name="images")
+    images = keras.InputSpec(shape=(1, *network.input.shape[1:]), dtype="float32", name="images")
     network.export(path, format="litert", verbose=False, input_signature=[images])
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,14 @@ class Face:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """What is drawn on a photo: a word for its name, and the function (rgb, faces) -> rgb."""
+
+    name: str
+    draw: Callable[[np.ndarray, list[Face]], np.ndarray]
+
+
+@dataclass(frozen=True)
 class Result:
     """A photo that is done. file: as it was named. drawn: the picture's name in the output folder, if it has faces."""
 
@@ -58,13 +66,18 @@ class Names:
         self.taken: set[str] = set()
 
     def of(self, path: Path) -> str:
-        stem = re.sub(r"[^\w.() -]", "_", path.stem)[:STEM]
-        name, count = stem, 1
+        plain = stem(path)
+        name, count = plain, 1
         while name.casefold() in self.taken:
             count += 1
-            name = f"{stem}-{count}"
+            name = f"{plain}-{count}"
         self.taken.add(name.casefold())
         return name
+
+
+def stem(path: Path) -> str:
+    """What a file's name begins with, without signs that are none of a name."""
+    return re.sub(r"[^\w.() -]", "_", path.stem)[:STEM]
 
 
 def check_folder(output: Path, photos: list[Path]) -> None:
@@ -96,13 +109,13 @@ def publish(aside: Path) -> None:
         os.replace(path, aside.parent / path.name)
 
 
-def write_photo(aside: Path, name: str, photo: Photo, faces: list[Face], pts: bool) -> Result:
-    """Draw a photo with its points, as JPEG where it was one of a lossy format, else PNG; and its .pts files."""
+def write_photo(aside: Path, name: str, photo: Photo, faces: list[Face], drawing: Drawing, pts: bool) -> Result:
+    """Draw on a photo, as JPEG where it was one of a lossy format, else PNG; and write its .pts files."""
     drawn = None
     if faces:
-        drawn = f"{name}_keypoints.{'jpg' if photo.lossy else 'png'}"
+        drawn = f"{name}_{drawing.name}.{'jpg' if photo.lossy else 'png'}"
         # Without EXIF: where a photo was taken is nobody's business.
-        Image.fromarray(draw(photo.rgb, faces)).save(aside / drawn, quality=QUALITY)
+        Image.fromarray(drawing.draw(photo.rgb, faces)).save(aside / drawn, quality=QUALITY)
     for number, face in enumerate(faces if pts else (), start=1):
         (aside / f"{name}_{number}.pts").write_text(pts_text(face.keypoints))
     height, width = photo.gray.shape

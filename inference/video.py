@@ -21,7 +21,7 @@ from inference.detectors import Detector, Found
 from inference.locate import predicted
 from inference.network import Network
 from inference.one_euro import OneEuro
-from inference.output import COLUMNS, Face, folder_aside, publish, rows
+from inference.output import COLUMNS, Drawing, Face, folder_aside, publish, rows
 from inference.photos import Photo
 
 LOOK_EVERY = 0.5  # seconds, between the detector's looks at the whole frame
@@ -150,12 +150,12 @@ def frames(source: Path | int) -> tuple[Iterator[np.ndarray], float, int | None]
 
 def write_video(
     source: Path | int, output: Path, name: str, tracker_of: Callable[[float], Tracker],
-    change: Callable[[np.ndarray, list[Face]], np.ndarray], points: tuple[str, ...], seconds: float | None = None,
+    drawing: Drawing, points: tuple[str, ...], seconds: float | None = None,
 ) -> str:  # fmt: skip
     """Write NAME_keypoints.mp4 and NAME_keypoints.csv into a folder, and return what to say of them.
 
-    tracker_of: from frames a second to a `Tracker`. change: (rgb, faces) -> rgb, draws on a frame. seconds: after which
-    to stop; Ctrl-C does so too, and what is done by then is kept. Raises DataError.
+    tracker_of: from frames a second to a `Tracker`. seconds: after which to stop; Ctrl-C does so too, and what is done
+    by then is kept. Raises DataError.
     """
     import cv2
 
@@ -163,7 +163,7 @@ def write_video(
     tracker, start, done, with_face = tracker_of(rate), time.perf_counter(), 0, 0
     most = count if seconds is None else min(count or 10**9, round(seconds * rate))
     with folder_aside(output) as aside:
-        video, table = aside / f"{name}_keypoints{SUFFIX}", aside / f"{name}_keypoints.csv"
+        video, table = aside / f"{name}_{drawing.name}{SUFFIX}", aside / f"{name}_keypoints.csv"
         writer = None
         with open(table, "w", newline="", encoding="utf-8") as file:
             lines = csv.writer(file, lineterminator="\n")
@@ -177,7 +177,7 @@ def write_video(
                         writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*CODEC), rate, bgr.shape[1::-1])
                         if not writer.isOpened():
                             raise DataError(f"{video.name} cannot be written ({CODEC}, {bgr.shape[1]}x{bgr.shape[0]})")
-                    writer.write(np.ascontiguousarray(change(photo.rgb, faces)[..., ::-1]))
+                    writer.write(np.ascontiguousarray(drawing.draw(photo.rgb, faces)[..., ::-1]))
                     done, with_face = done + 1, with_face + bool(faces)
             except KeyboardInterrupt:  # how a camera's recording is ended
                 if not done:

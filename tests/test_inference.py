@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.schema import KAGGLE15
+from data_prep.schema import IBUG68, KAGGLE15, KAGGLE15_FROM_IBUG68, kaggle15_from_ibug68
 from data_prep.sources import photo as limits
 from inference import crop, detectors, network, photos
-from inference.__main__ import in_order, main
+from inference.__main__ import main
+from inference.confidence import Calibration
 from inference.network import Network
+from inference.pipeline import in_order
 from models.label_rules import BY_SOURCE
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (requirements-export.txt)")
@@ -96,7 +98,8 @@ def test_a_whole_image_by_hand(run, capsys):
     # y -> 2 y - 47.5. The first point (65.60, 38.84) is at (131.7, 30.18).
     found = rows()
     assert [row["point"] for row in found] == list(KAGGLE15.points)
-    assert found[0] == {"file": "a.png", "face": "1", "point": "left_eye_center", "x": "131.70", "y": "30.18"}
+    first = {"file": "a.png", "face": "1", "point": "left_eye_center", "x": "131.70", "y": "30.18", "confidence": ""}
+    assert found[0] == first
     text = json.loads(Path("out/keypoints.json").read_text())
     assert (text["faces_from"], text["passes"], text["left_out"]) == ("whole image", 2, [])
     (only,) = text["photos"]
@@ -138,7 +141,7 @@ def test_all_faces_of_many_photos_are_predicted_together_in_parts(run, monkeypat
         return np.repeat(MEAN[None], len(images), axis=0)
 
     monkeypatch.setattr(network, "open_network", lambda path: Network("toy", 96, predict))
-    monkeypatch.setattr("inference.__main__.AT_ONCE", 2400)  # two photos of 40x30
+    monkeypatch.setattr("inference.pipeline.AT_ONCE", 2400)  # two photos of 40x30
     for name in "abcde":
         picture().save(f"{name}.png")
     assert (
@@ -197,7 +200,7 @@ def test_one_thread_and_several_write_the_same(run, monkeypatch):
         picture((40 + k, 30)).save(f"{k}.png")
     written = []
     for threads in (1, 4):
-        monkeypatch.setattr("inference.__main__.THREADS", threads)
+        monkeypatch.setattr("inference.pipeline.THREADS", threads)
         assert run(*(f"{k}.{end}" for k in range(8) for end in ("jpg", "png")), "--output", f"out{threads}") == 0
         written.append({path.name: path.read_bytes() for path in Path(f"out{threads}").iterdir()})
     assert written[0] == written[1]
@@ -205,7 +208,7 @@ def test_one_thread_and_several_write_the_same(run, monkeypatch):
 
 
 def test_photos_and_errors_keep_their_order_however_long_each_takes(run, monkeypatch, capsys):
-    monkeypatch.setattr("inference.__main__.THREADS", 4)
+    monkeypatch.setattr("inference.pipeline.THREADS", 4)
     for k, side in enumerate((3000, 40, 2000, 40, 1000, 40, 40)):
         picture((side, side)).save(f"{k}a.png")
         picture((side // 4, side)).save(f"{k}b.png")  # those of 40 pixels are left by the box
@@ -218,7 +221,7 @@ def test_photos_and_errors_keep_their_order_however_long_each_takes(run, monkeyp
 
 
 def test_only_a_few_photos_are_begun_before_they_are_asked_for(monkeypatch):
-    monkeypatch.setattr("inference.__main__.THREADS", 2)
+    monkeypatch.setattr("inference.pipeline.THREADS", 2)
     begun = []
     with ThreadPoolExecutor(2) as pool:
         done = in_order(pool, begun.append, range(100))
@@ -233,7 +236,7 @@ def test_stopped_by_ctrl_c_nothing_is_left(run, monkeypatch, capsys):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(network, "open_network", lambda path: Network("toy", 96, predict))
-    monkeypatch.setattr("inference.__main__.AT_ONCE", 1)
+    monkeypatch.setattr("inference.pipeline.AT_ONCE", 1)
     for k in range(20):
         picture().save(f"{k}.png")
     assert run(*(f"{k}.png" for k in range(20)), "--whole-image") == 130
@@ -441,13 +444,14 @@ def test_a_box_that_leaves_a_photo(run, capsys):
 
 def test_the_second_labelling_rules_outputs_are_not_answered(toy):
     opened = network.open_network(toy)
-    points = opened.predict(np.zeros((3, 96, 96), np.uint8))
+    points, confidence = opened.predict(np.zeros((3, 96, 96), np.uint8))
+    assert np.isnan(confidence).all()  # it draws no maps
     np.testing.assert_allclose(points, np.repeat(MEAN[None], 3, axis=0), atol=1e-4)  # not the 17th outputs' (1, 2)
 
 
 def test_gray_values_reach_the_network_as_they_are(tmp_path):
     opened = network.open_network(make_onnx(tmp_path / "a.onnx", KAGGLE15.points, first=0.5))
-    points = opened.predict(np.full((1, 96, 96), 7, np.uint8))
+    points, _ = opened.predict(np.full((1, 96, 96), 7, np.uint8))
     np.testing.assert_allclose(points[0], MEAN + 3.5, atol=1e-4)
 
 
@@ -493,17 +497,128 @@ def test_a_run_folder(tmp_path, monkeypatch, capsys):
         keras.Model(images, keras.layers.Reshape((count, 2))(x)).save(Path(folder, "model.keras"))
 
     save("by_source", 17)
-    save("many", 68)
+    save("many", 30)
     assert main(["a.png", "--whole-image", "--output", "out", "--run", "by_source"]) == 0
     assert (rows()[10]["x"], rows()[10]["y"]) == ("49.06", "63.28")  # the first source's nose tip
     assert main(["a.png", "--output", "new", "--run", "many"]) == 2
     assert main(["a.png", "--output", "new", "--run", "nowhere"]) == 2
     monkeypatch.setattr("models.pretrained.WEIGHTS", tmp_path / "weights")
     assert main(["a.png", "--output", "new"]) == 2
-    messages = ("15 points [N, K, 2] out are accepted", "nowhere/model.keras does not exist", "name a run with --run")
+    messages = (
+        "15 or 68 points [N, K, 2] out are accepted",
+        "nowhere/model.keras does not exist",
+        "name a run with --run",
+    )
     for line, message in zip(errors(capsys), messages, strict=True):
         assert message in line
     assert not Path("new").exists()
+
+
+def test_sixty_eight_points_lie_in_their_own_crop():
+    """The crop of a network whose faces lie elsewhere than Kaggle's: mean face on mean face."""
+    rng = np.random.default_rng(0)
+    own = rng.uniform(20, 70, (68, 2))
+    fifteen = kaggle15_from_ibug68(own[None])[0]
+    place = network.place(own.tolist(), 96)
+    # A similarity, least squares: its own mean face, taken to Kaggle's frame, is the mean face turned and scaled best.
+    moved = fifteen @ place[:, :2].T + place[:, 2]
+    assert np.isclose(place[0, 0], place[1, 1])
+    assert np.isclose(place[0, 1], -place[1, 0])
+    np.testing.assert_allclose(moved.mean(axis=0), MEAN.mean(axis=0), atol=8)
+    # Where the faces lie as Kaggle's do but half as large, the crop is twice as large, about the corner (-0.5, -0.5).
+    half = np.zeros((68, 2))
+    for name, parts in KAGGLE15_FROM_IBUG68.items():
+        half[list(parts)] = (np.array(crop.MEAN_FACE[name]) + 0.5) / 2 - 0.5
+    shared = kaggle15_from_ibug68(half[None])[0]
+    place = network.place(half.tolist(), 96)
+    found = shared @ place[:, :2].T + place[:, 2]
+    np.testing.assert_allclose(found, 2 * (shared + 0.5) - 0.5, atol=2)  # brows and lips share points: not exactly
+    assert network.place(None, 96) is None
+    assert network.place(MEAN.tolist(), 96) is None
+
+
+def test_sixty_eight_points_come_out(run, tmp_path):
+    path = make_onnx(tmp_path / "many.onnx", IBUG68.points)
+    picture((96, 96)).save("a.png")
+    assert run("a.png", "--whole-image", "--pts", model=path) == 0
+    assert [row["point"] for row in rows()] == list(IBUG68.points)
+    assert Path("out/a_1.pts").read_text().splitlines()[1] == "n_points: 68"
+
+
+def test_confidences_come_out(run, monkeypatch):
+    def predict(images):
+        spread = np.full((len(images), 15), 96 * np.exp(-1.0))
+        return np.repeat(MEAN[None], len(images), axis=0), spread
+
+    sure = Network("toy", 96, predict, calibration=Calibration(-2.0, (0.0,) * 15))
+    monkeypatch.setattr(network, "open_network", lambda path: sure)
+    picture((96, 96)).save("a.png")
+    assert run("a.png", "--whole-image") == 0
+    assert {row["confidence"] for row in rows()} == {"0.881"}  # 1 / (1 + e^-2)
+    (face,) = json.loads(Path("out/keypoints.json").read_text())["photos"][0]["faces"]
+    assert face["confidence"]["nose_tip"] == 0.881
+
+
+# Filters and videos
+
+
+def test_filters_are_put_on_in_place_of_points(run):
+    picture((300, 300), (90, 120, 90)).save("a.png")
+    Image.fromarray(np.full((20, 60, 4), (255, 0, 0, 255), np.uint8)).save("solid.png")
+    clear = np.full((20, 60, 4), (255, 0, 0, 255), np.uint8)
+    clear[:, 28:32, 3] = 0
+    Image.fromarray(clear).save("red.png")
+    assert run("a.png", "--whole-image", "--glasses", "--moustache", "--hat") == 0
+    assert Path("out/a_glasses_moustache_hat.png").exists()
+    assert not Path("out/a_keypoints.png").exists()
+    assert len(rows()) == 15
+    assert run("a.png", "--whole-image", "--glasses", "red.png") == 0
+    drawn = np.array(Image.open("out/a_glasses.png"))
+    x, y = (3.125 * (MEAN[1] + 0.5) - 0.5).round().astype(int)  # the subject's right eye
+    assert drawn[y, x].tolist() == [255, 0, 0]
+    assert run("a.png", "--whole-image", "--glasses", "solid.png", "--output", "other") == 2
+    assert not Path("other").exists()
+
+
+def test_a_video(run, capsys):
+    import cv2
+
+    writer = cv2.VideoWriter("clip.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 10, (512, 512))
+    for _ in range(8):
+        writer.write(np.ascontiguousarray(astronaut()[..., ::-1]))
+    writer.release()
+    assert main(["--video", "clip.mp4", "--output", "out", "--hat", "--seconds", "0.5"]) == 0
+    assert "out/: 5 frame(s), 5 with a face, 1 face(s) in all" in capsys.readouterr().out
+    assert sorted(os.listdir("out")) == ["clip_hat.mp4", "clip_keypoints.csv"]
+    last = rows("out/clip_keypoints.csv")[-15]
+    assert (last["frame"], last["face"], last["point"]) == ("4", "1", "left_eye_center")
+    assert np.hypot(float(last["x"]) - 247, float(last["y"]) - 103) < 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "one of them is accepted, and needed"),
+        (("a.png", "--video", "a.mp4"), "one of them is accepted, and needed"),
+        (("a.png", "--seconds", "3"), "--seconds is for --video and --camera"),
+        (("--video", "a.mp4", "--pts"), "are for photos"),
+        (("--video", "a.mp4"), "--video a.mp4 does not exist"),
+        (("--video", "empty.mp4"), "empty.mp4 cannot be opened as a video"),
+        (("--video", "empty.mp4", "--seconds", "-1"), "--seconds is -1; more than 0 is accepted"),
+        (("a.png", "--glasses", "nowhere.png"), "nowhere.png"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(tmp_path, monkeypatch, arguments, message, capsys):
+    monkeypatch.chdir(tmp_path)
+    picture().save("a.png")
+    Path("empty.mp4").write_bytes(b"")
+    try:
+        code = main([*arguments, "--output", "out"])
+    except SystemExit as error:  # argparse
+        code = error.code
+    assert code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not Path("out").exists()
 
 
 def test_onnx_needs_no_keras(toy, tmp_path):

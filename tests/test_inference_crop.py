@@ -136,7 +136,7 @@ def test_points_come_back_to_the_photo(passes):
     # Two faces of one photo: crops of 192 pixels, two to a pixel, and of 96, about places near the dot.
     photo = dot(150.25, 100.5)
     crops = [crop.square(np.array([140.0, 110.0]), 192, 96), crop.square(np.array([155.0, 98.0]), 96, 96)]
-    points = locate([photo, photo], crops, network, passes)
+    points, _ = locate([photo, photo], crops, network, passes)
     for found, scale in zip(points, (2, 1), strict=True):
         np.testing.assert_allclose(found, scale * (MEAN - MEAN.mean(axis=0)) + (150.25, 100.5), atol=0.1)
 
@@ -149,14 +149,14 @@ def test_the_answer_is_the_mean_of_both_passes():
         return np.repeat(MEAN[None] + 8 * (len(seen) - 1), len(images), axis=0)
 
     # First the mean face. The second crop is then the first again, where the network says 8 pixels further.
-    points = locate([np.zeros((96, 96), np.uint8)], [crop.whole((96, 96), 96)], Network("moves", 96, moves), 2)
+    points, _ = locate([np.zeros((96, 96), np.uint8)], [crop.whole((96, 96), 96)], Network("moves", 96, moves), 2)
     np.testing.assert_allclose(points[0], MEAN + 4, atol=1e-6)
 
 
 def test_no_face_is_no_work_and_a_point_for_all_is_no_crash():
     network = Network("one point", 96, lambda images: np.full((len(images), 15, 2), 48.0))
-    assert locate([], [], network).shape == (0, 15, 2)
-    assert np.isfinite(locate([dot(5, 5)], [crop.whole((240, 320), 96)], network)).all()
+    assert locate([], [], network)[0].shape == (0, 15, 2)
+    assert np.isfinite(locate([dot(5, 5)], [crop.whole((240, 320), 96)], network)[0]).all()
 
 
 def test_the_mean_face_is_that_of_training():

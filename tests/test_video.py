@@ -12,6 +12,7 @@ from inference import crop, video
 from inference.detectors import Found
 from inference.network import Network
 from inference.one_euro import OneEuro
+from inference.output import Drawing
 from inference.photos import Photo
 from inference.video import Tracker
 
@@ -145,7 +146,9 @@ def test_a_video_is_written_with_its_points(clip, tmp_path):
         return drawn
 
     out, network = tmp_path / "out", Network("dot", 96, follows)
-    said = video.write_video(clip, out, "clip", lambda rate: Tracker(Looks(), network, rate), change, KAGGLE15.points)
+    said = video.write_video(
+        clip, out, "clip", lambda rate: Tracker(Looks(), network, rate), Drawing("keypoints", change), KAGGLE15.points
+    )
     assert said.startswith("12 frame(s), 12 with a face, 1 face(s) in all, ")
     assert sorted(path.name for path in out.iterdir()) == ["clip_keypoints.csv", "clip_keypoints.mp4"]
     with open(out / "clip_keypoints.csv", newline="") as file:
@@ -163,7 +166,7 @@ def test_a_video_is_written_with_its_points(clip, tmp_path):
 def test_seconds_end_a_video(clip, tmp_path):
     network = Network("dot", 96, follows)
     said = video.write_video(
-        clip, tmp_path / "out", "a", lambda rate: Tracker(Looks(), network, rate), lambda rgb, faces: rgb,
+        clip, tmp_path / "out", "a", lambda rate: Tracker(Looks(), network, rate), Drawing("x", lambda rgb, faces: rgb),
         KAGGLE15.points, seconds=0.5,
     )  # fmt: skip
     assert said.startswith("5 frame(s)")
@@ -192,6 +195,11 @@ def test_nothing_is_left_where_it_fails(clip, tmp_path):
     network = Network("dot", 96, follows)
     with pytest.raises(DataError, match="no"):
         video.write_video(
-            clip, tmp_path / "out", "a", lambda rate: Tracker(Looks(), network, rate), change, KAGGLE15.points
+            clip,
+            tmp_path / "out",
+            "a",
+            lambda rate: Tracker(Looks(), network, rate),
+            Drawing("x", change),
+            KAGGLE15.points,
         )
     assert not (tmp_path / "out").exists()
