@@ -46,7 +46,7 @@ $(VENV)/study: requirements.txt constraints.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-$(VENV)/dev: requirements-dev.txt requirements-cluster.txt requirements-export.txt $(VENV)/study
+$(VENV)/dev: requirements-dev.txt requirements-cluster.txt requirements-export.txt requirements-demo.txt requirements-inference.txt $(VENV)/study
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 

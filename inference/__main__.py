@@ -172,7 +172,7 @@ def drawing_of(args: argparse.Namespace, network: "Network") -> "Drawing":
     """What is drawn on a face: its points, or the filters that were asked for, a hat last."""
     from functools import partial
 
-    from inference.filters import get_filter
+    from inference.filters import get_filter, put_on_all
     from inference.output import Drawing, draw
 
     chosen = [name for name in FILTERS if getattr(args, name) not in (None, False)]
@@ -185,11 +185,7 @@ def drawing_of(args: argparse.Namespace, network: "Network") -> "Drawing":
         put_on["glasses"] = partial(glasses.put_on, picture=glasses.own(glasses.read_picture(Path(args.glasses))))
 
     def dress(rgb, faces):
-        for face in reversed(faces):  # the nearest last
-            points = network.fifteen(face.keypoints[None])[0]
-            for put in put_on.values():
-                rgb = put(rgb, points)
-        return rgb
+        return put_on_all(rgb, [network.fifteen(face.keypoints[None])[0] for face in faces], list(put_on.values()))
 
     return Drawing("_".join(chosen), dress)
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import numpy as np
 from data_prep.faceset import DataError
 from data_prep.schema import IBUG68, KAGGLE15
 from models.label_rules import BY_SOURCE
+
+# ONNX Runtime would keep an id and report its use to microsoft.com; it reads this when it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Points by their number, as `write` notes them in a file.
 POINTS = {len(schema): schema.points for schema in (KAGGLE15, BY_SOURCE, IBUG68)}

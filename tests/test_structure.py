@@ -46,7 +46,7 @@ COMMANDS = (
     "evaluation.ablation",
     *("evaluation.features", "evaluation.submission", "data_prep.augment"),
     *("evaluation.before_after", "evaluation.splits"),
-    *("inference", "inference.export"),
+    *("inference", "inference.export", "inference.app", "inference.confidence", "inference.measure"),
 )
 
 
