@@ -384,7 +384,8 @@ def test_the_page(browser, served, astronaut, tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 0
     assert not mine.exists()
-    assert [path.name for path in place.rglob("*") if path.is_file()] == ["log"]
+    left = {path.name for path in place.rglob("*") if path.is_file()}
+    assert {name for name in left if not name.startswith("fontlist")} == {"log"}  # matplotlib's, if gradio finds it
     assert "Traceback" not in (place / "log").read_text()
 
 
