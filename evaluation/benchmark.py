@@ -34,7 +34,7 @@ from evaluation.benchmark_table import (
     to_csv,
     to_terminal,
 )
-from evaluation.benchmark_worker import (
+from evaluation.benchmark_task import (
     AUGMENTED,
     INFERENCE,
     KINDS,
@@ -51,7 +51,7 @@ from models.registry import NAMES, parse
 ROOT = Path(__file__).resolve().parents[1]
 PRECISIONS = ("float32", "mixed_bfloat16")
 MODELS = (*NAMES, "dsnt:size=small", "dsnt:size=tiny")
-ONNX_PACKAGES = ("onnx", "tf2onnx", "onnxruntime")  # requirements-export.txt
+PACKAGES = {"onnx": ("onnx", "tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}  # requirements-export.txt
 SAME_PX = 1e-3  # float32 twins agree within this
 BUSY = 0.05  # share of the machine's CPU time that other programs may use
 
@@ -155,7 +155,7 @@ class Worker:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 closed with the worker
         threads = {name: str(spec.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         quiet = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        if spec.framework == "onnx":
+        if spec.framework in PACKAGES:
             quiet["KERAS_BACKEND"] = "tensorflow"  # which alone writes such files
         self._process = subprocess.Popen(
             [python, "-m", "evaluation.benchmark_worker"],
@@ -201,8 +201,8 @@ def measure(options: argparse.Namespace, torch_python: Path | None) -> tuple[lis
             framework, model, precision, options.threads, options.batch_size, options.inference_batch,
             RECIPES["quick"].learning_rate, options.seconds_per_measurement, options.batches,
         )
-        for model in options.models for precision in options.precisions for framework in FRAMEWORKS
-        if framework != "onnx" or precision == "float32"
+        for model in options.models
+        for precision, frameworks in rivals(options.precisions).items() for framework in frameworks
     ]  # fmt: skip
     pythons = {spec: python_of(spec, torch_python) for spec in specs}
     results, machine = [], {}
@@ -214,12 +214,18 @@ def measure(options: argparse.Namespace, torch_python: Path | None) -> tuple[lis
     return results, machine
 
 
+def rivals(precisions: list[str]) -> dict[str, list[str]]:
+    """Frameworks by precision: files are of float32, and ONNX also of eight bits."""
+    found = {name: [f for f in FRAMEWORKS if f not in PACKAGES or name == "float32"] for name in precisions}
+    return {**found, "int8": ["onnx"]} if "float32" in precisions else found
+
+
 def python_of(spec: Spec, torch_python: Path | None) -> Path | None:
     """The interpreter of a worker; None where there can be none."""
     if spec.framework == "keras":
         return Path(sys.executable)
-    if spec.framework == "onnx":
-        return Path(sys.executable) if all(map(importlib.util.find_spec, ONNX_PACKAGES)) else None
+    if spec.framework in PACKAGES:
+        return Path(sys.executable) if all(map(importlib.util.find_spec, PACKAGES[spec.framework])) else None
     return None if name_of(spec) in WITHOUT_TWIN else torch_python
 
 
@@ -229,9 +235,9 @@ def name_of(spec: Spec) -> str:
 
 
 def kinds(spec: Spec) -> list[str]:
-    """What is measured of a worker: the study's augmentation is no part of another framework, ONNX only predicts."""
-    if spec.framework == "onnx":
-        return [INFERENCE, SINGLE, ONE_THREAD]
+    """What is measured of a worker: the study's augmentation is no part of another framework, files only predict."""
+    if spec.framework in PACKAGES:
+        return [INFERENCE, SINGLE, ONE_THREAD] if spec.framework == "onnx" else [SINGLE, ONE_THREAD]
     return [what for what in KINDS if what != ONE_THREAD and (what != AUGMENTED or spec.framework == "keras")]
 
 

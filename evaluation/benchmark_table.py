@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from evaluation.benchmark_worker import AUGMENTED, INFERENCE, ONE_THREAD, PRODUCT, SINGLE, TRAINING, Spec
+from evaluation.benchmark_task import AUGMENTED, INFERENCE, ONE_THREAD, PRODUCT, SINGLE, TRAINING, Spec
 from evaluation.flops import TRAINING_OVER_FORWARD
 
-FRAMEWORKS = {"keras": "Keras", "pytorch": "PyTorch", "onnx": "ONNX Runtime"}
+FRAMEWORKS = {"keras": "Keras", "pytorch": "PyTorch", "onnx": "ONNX Runtime", "litert": "LiteRT"}
 MEASURED, NOT_INSTALLED, NO_TWIN = "measured", "not installed", "no twin"
 DIGITS = {"px": ".1e", "ratio": ".3f", "ms": ".3f", "mb": ".0f"}  # by a column's last word; else 1 digit
 
@@ -173,6 +173,7 @@ def speed_figure(rows: list[dict], machine: dict):
     colours = dict(zip(FRAMEWORKS, COLOURS, strict=False))
     shown_kinds = (TRAINING, INFERENCE, SINGLE)
     bars = [row for row in rows if row["what"] in shown_kinds and row["status"] == MEASURED]
+    bars = [row for row in bars if row["precision"] != "int8"]  # of which there is no matrix product to compare with
     places = list(dict.fromkeys((row["model"], row["precision"]) for row in bars))
     shown = [name for name in FRAMEWORKS if any(row["framework"] == name for row in bars)]
     with rc_context({**STYLE, "axes.grid.axis": "x"}):

@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from data_prep.faceset import DataError
 from data_prep.style import STYLE
-from evaluation.benchmark_worker import ONE_THREAD
+from evaluation.benchmark_task import ONE_THREAD
 from evaluation.plots import COLOURS
 from evaluation.tables import Row
 from models.registry import parse
@@ -20,7 +20,7 @@ OTHERS = ("drop", "specialist")  # validated on fewer faces; two networks in one
 
 
 def one_thread_ms(folder: Path = BENCHMARKS) -> dict[str, float]:
-    """Milliseconds a face by network, as tables call it: ONNX Runtime, one face, one core.
+    """Milliseconds a face by network, as tables call it: ONNX Runtime in float32, one face, one core.
 
     Of the speed.csv in the folder, or below it, that has most networks: times of two machines do not mix. Empty where
     there is none.
@@ -31,6 +31,7 @@ def one_thread_ms(folder: Path = BENCHMARKS) -> dict[str, float]:
 def _read(path: Path) -> dict[str, float]:
     with open(path, newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["what"] == ONE_THREAD and row["image_ms"]]
+    rows = [row for row in rows if (row["framework"], row["precision"]) == ("onnx", "float32")]
     found = {}
     for row in rows:
         try:

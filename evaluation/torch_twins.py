@@ -3,7 +3,7 @@
 Same layers, sizes and output as `models/<name>.py`; modules bear the names of the Keras layers, which is how
 `copy_weights` finds its way. Written as a PyTorch user would: images [B, 1, H, W], eager mode, mixed precision
 through autocast with the output layer outside of it. To add one: a class here and its name in `TWINS`; or
-the reason why there is none in `benchmark_worker.WITHOUT_TWIN`.
+the reason why there is none in `benchmark_task.WITHOUT_TWIN`.
 
 PyTorch is an optional extra (`pip install torch==2.13.0`); nothing else in the project imports this module.
 """

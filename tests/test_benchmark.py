@@ -15,7 +15,7 @@ import pytest
 from data_prep.faceset import DataError
 from evaluation import benchmark
 from evaluation.benchmark_table import NOT_INSTALLED, Measured, build_rows, ratio, speed_figure, spread, to_csv
-from evaluation.benchmark_worker import (
+from evaluation.benchmark_task import (
     AUGMENTED,
     INFERENCE,
     ONE_THREAD,
@@ -213,11 +213,13 @@ def test_a_tiny_run(tmp_path, capsys):
     assert benchmark.main([*words.split(), "--output", str(tmp_path / "speed")]) == 0
     with open(tmp_path / "speed" / "speed.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    kinds = {name: [row["what"] for row in rows if row["framework"] == name] for name in ("keras", "onnx")}
+    kinds = {name: [row["what"] for row in rows if row["framework"] == name] for name in ("keras", "onnx", "litert")}
     assert kinds == {
         "keras": [TRAINING, AUGMENTED, INFERENCE, SINGLE, PRODUCT],
-        "onnx": [INFERENCE, SINGLE, ONE_THREAD],
+        "onnx": [INFERENCE, INFERENCE, SINGLE, SINGLE, ONE_THREAD, ONE_THREAD],  # float32 and int8
+        "litert": [SINGLE, ONE_THREAD],
     }
+    assert {row["framework"] for row in rows if row["precision"] == "int8"} == {"onnx"}
     for row in rows:
         assert words in row["command"]
         assert row["commit"]
@@ -226,7 +228,7 @@ def test_a_tiny_run(tmp_path, capsys):
             continue
         names = ["gflop_per_s", "gflop_per_s_min", "gflop_per_s_max", "threads"]
         ceiling = ["ceiling_gflop_per_s", "ceiling_pct"]
-        if row["what"] == ONE_THREAD:
+        if row["what"] == ONE_THREAD or row["precision"] == "int8":
             assert [row[name] for name in ceiling] == ["", ""]
         else:
             names += ceiling

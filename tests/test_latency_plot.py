@@ -4,13 +4,18 @@ import numpy as np
 
 from evaluation.latency_plot import accuracy_against_time, one_thread_ms
 
-TABLE = """what,model,image_ms
-single_face_one_thread,base,1.5
-single_face,base,9
-single_face_one_thread,dsnt:size=tiny,0.25
-single_face_one_thread,vgg_face,
-single_face_one_thread,forgotten,1
+HEAD = "what,model,framework,precision,image_ms\n"
+TABLE = (
+    HEAD
+    + """single_face_one_thread,base,onnx,float32,1.5
+single_face_one_thread,base,onnx,int8,1.1
+single_face_one_thread,base,litert,float32,1.2
+single_face,base,onnx,float32,9
+single_face_one_thread,dsnt:size=tiny,onnx,float32,0.25
+single_face_one_thread,vgg_face,onnx,float32,
+single_face_one_thread,forgotten,onnx,float32,1
 """
+)
 
 
 def row(model, recipe, test, val, seeds=1):
@@ -20,7 +25,7 @@ def row(model, recipe, test, val, seeds=1):
 
 def test_times_by_the_names_of_the_tables(tmp_path):
     assert one_thread_ms(tmp_path) == {}
-    (tmp_path / "speed.csv").write_text("what,model,image_ms\nsingle_face_one_thread,v1,7\n")
+    (tmp_path / "speed.csv").write_text(f"{HEAD}single_face_one_thread,v1,onnx,float32,7\n")
     (tmp_path / "other").mkdir()
     (tmp_path / "other/speed.csv").write_text(TABLE)  # of another machine, with more networks
     assert one_thread_ms(tmp_path) == {"base": 1.5, "dsnt (tiny)": 0.25}

@@ -17,7 +17,7 @@ FORBIDDEN = {
     "evaluation": {"inference", "tensorflow", "jax"},
     "inference": {"evaluation", "tensorflow", "jax"},
 }
-OPTIONAL = {"torch_twins.py", "benchmark_worker.py"}  # what measures other frameworks may import them
+OPTIONAL = {"torch_twins.py", "benchmark_sides.py"}  # what measures other frameworks may import them
 
 
 def imported(path: Path) -> set[str]:
