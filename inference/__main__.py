@@ -9,17 +9,20 @@
 Writes NAME_keypoints.jpg or .png, the photo with its points drawn (with filters NAME_glasses and the like);
 keypoints.csv (file, face, point, x, y, confidence) and keypoints.json. Coordinates are pixels of the photo as it is
 shown, turned by its EXIF orientation: x to the right, y down, (0, 0) the centre of the top left pixel; in .pts files
-that is (1, 1). Left and right are the subject's. Face 1 is the largest. A confidence is the chance that a point is
-within a tenth of the eyes' distance (inference/confidence.py); networks that draw no maps have none.
+that is (1, 1). Left and right are the subject's. Face 1 is the largest, or that of the first --box. A confidence is the
+chance that a point is within a tenth of the distance of the eyes' centres, if there is a face at all
+(inference/confidence.py); networks that draw no maps have none.
 
 A photo without a face is named and counted, and no error. A file that cannot be read is named and left out; then the
 exit code is 1. It is 2, and nothing is written, where no file could be read or the arguments are wrong.
 
 A video or a camera's picture gives NAME_keypoints.mp4 and NAME_keypoints.csv, with the frame in its first column; faces
-keep their numbers while they are followed, and their points are smoothed. Ctrl-C ends it and keeps what is done.
+keep their numbers while they are followed, and their points are smoothed. The video has no sound. Ctrl-C ends it and
+keeps what is done.
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +53,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m inference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("photos", nargs="*", metavar="PHOTO", help="files, folders or patterns in quotes")
+    parser.add_argument(
+        "photos", nargs="*", metavar="PHOTO", help="files, folders or patterns in quotes (./-a.jpg, not -a.jpg)"
+    )
     moving = parser.add_mutually_exclusive_group()
     moving.add_argument("--video", type=Path, metavar="FILE", help="a video in place of photos")
     moving.add_argument("--camera", type=int, metavar="N", help="a camera's picture, 0 being the first camera")
@@ -75,7 +80,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     worn.add_argument("--glasses", nargs="?", const="", metavar="IMAGE.png", help=glasses_help)
     for name in FILTERS[1:]:
         worn.add_argument(f"--{name}", action="store_true", help=f"a {name}")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
+    if args.glasses and not args.photos and args.video is None and args.camera is None:
+        parser.error(f"--glasses took {args.glasses} as its picture; name the photos before --glasses")
     if bool(args.photos) == (args.video is not None or args.camera is not None):
         parser.error("photos, --video or --camera: one of them is accepted, and needed")
     if args.photos and args.seconds is not None:
@@ -98,7 +105,7 @@ def infer_photos(args: argparse.Namespace) -> int:
     from inference.photos import find, shown
 
     paths, wrong = find(args.photos)
-    output.check_folder(args.output, paths)
+    output.check_folder(args.output, [*paths, *own_glasses(args)])
     results = []
     if paths:
         from inference.pipeline import do_all
@@ -134,7 +141,7 @@ def infer_video(args: argparse.Namespace) -> int:
 
     if args.seconds is not None and not args.seconds > 0:
         raise DataError(f"--seconds is {args.seconds:g}; more than 0 is accepted")
-    output.check_folder(args.output, [args.video] if args.video else [])
+    output.check_folder(args.output, [*([args.video] if args.video else []), *own_glasses(args)])
     network = open_network(args)
     detect, drawing = detector(args, network.size), drawing_of(args, network)
     source, name = (
@@ -147,6 +154,10 @@ def infer_video(args: argparse.Namespace) -> int:
     said = video.write_video(source, args.output, name, tracker, drawing, network.schema.points, args.seconds)
     print(f"{shown(args.output)}/: {said}")
     return 0
+
+
+def own_glasses(args: argparse.Namespace) -> list[Path]:
+    return [Path(args.glasses)] if args.glasses else []
 
 
 def open_network(args: argparse.Namespace) -> "Network":
@@ -182,7 +193,8 @@ def drawing_of(args: argparse.Namespace, network: "Network") -> "Drawing":
     if args.glasses:
         from inference.filters import glasses
 
-        put_on["glasses"] = partial(glasses.put_on, picture=glasses.own(glasses.read_picture(Path(args.glasses))))
+        (path,) = own_glasses(args)
+        put_on["glasses"] = partial(glasses.put_on, picture=glasses.own(glasses.read_picture(path)))
 
     def dress(rgb, faces):
         return put_on_all(rgb, [network.fifteen(face.keypoints[None])[0] for face in faces], list(put_on.values()))
@@ -191,4 +203,5 @@ def drawing_of(args: argparse.Namespace, network: "Network") -> "Drawing":
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end, it leaves as little behind as by Ctrl-C
     sys.exit(main())

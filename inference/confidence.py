@@ -2,11 +2,12 @@
 
     python -m inference.confidence --run runs/kaggle15/RUN --data data/prepared/kaggle15-none
 
-A point is right where it is less than a tenth of the distance of the eyes from its label. The chance of that is a
-logistic function of the logarithm of the map's standard deviation (`models.layers.with_spread`): one slope for all
-points, an intercept for each (Platt 1999, with the spread in place of a margin). Fitted on the validation faces and
-written beside the network, confidence.json; tried on the test faces: confidence.csv and confidence.png say what share
-of the points with a confidence was right, and how far off they were.
+A point is right where it is less than a tenth of the distance of the eyes' centres from its label. The chance of that
+is a logistic function of the logarithm of the map's standard deviation (`models.layers.with_spread`): one slope for all
+points, an intercept for each (Platt 1999, with the spread in place of a margin). It holds for faces: of what is none a
+network may be as sure. Fitted on the validation faces and written beside the network, confidence.json; tried on the
+test faces: confidence.csv and confidence.png say what share of the points with a confidence was right, and how far off
+they were.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.faceset import DataError
+from data_prep.schema import IBUG68, KAGGLE15, kaggle15_from_ibug68
 
 FILE = "confidence.json"
 WITHIN = 0.1  # of the distance of the eyes
@@ -42,16 +44,16 @@ class Calibration:
         return json.dumps({"within_eye_distances": WITHIN, "slope": self.slope, "intercepts": list(self.intercepts)})
 
 
-def from_text(text: str, outputs: int) -> Calibration:
-    """What `Calibration.as_text` wrote, for a network of so many outputs. Raises DataError for anything else."""
+def from_text(text: str, outputs: int, path: Path) -> Calibration:
+    """What `Calibration.as_text` wrote into a file, for a network of so many outputs. Raises DataError for else."""
     try:
         fields = json.loads(text)
         found = Calibration(float(fields["slope"]), tuple(float(value) for value in fields["intercepts"]))
         right = len(found.intercepts) == outputs and np.isfinite([found.slope, *found.intercepts]).all()
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         right = False
     if not right:
-        raise DataError(f"a calibration of confidences holds a slope and {outputs} intercepts, not {text[:80]!r}")
+        raise DataError(f"{path}: its calibration of confidences is not a slope and {outputs} intercepts")
     return found
 
 
@@ -68,6 +70,8 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f"inference.confidence: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -93,7 +97,7 @@ def calibrate(run: Path, data_folder: Path, output: Path) -> None:
     found = {}
     for name in ("val", "test"):
         split = getattr(data, name)
-        eyes = data.schema.eye_distance(np.asarray(split.keypoints))
+        eyes = between_eyes(np.asarray(split.keypoints, np.float64))
         if network.output[0].shape[1] == len(BY_SOURCE):
             split = with_own_outputs(split)
         points, spread = network.predict(split.images.astype(np.float32), batch_size=256, verbose=0)
@@ -110,6 +114,11 @@ def calibrate(run: Path, data_folder: Path, output: Path) -> None:
         print("{low:g}-{high:g}: {points} points, {confidence_pct} % expected, {right_pct} % right, "
               "off by {mean_error_pct} % of the eyes' distance".format(**row))  # fmt: skip
     print(f"expected calibration error: {calibration_error(rows):.2f} %")
+
+
+def between_eyes(keypoints: np.ndarray) -> np.ndarray:
+    """float [N]: the distance of the eyes' centres, for 68 points as for 15."""
+    return KAGGLE15.eye_distance(kaggle15_from_ibug68(keypoints) if keypoints.shape[1] == len(IBUG68) else keypoints)
 
 
 def fit(spread: np.ndarray, distances: np.ndarray) -> Calibration:

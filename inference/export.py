@@ -58,6 +58,8 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f"inference.export: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -104,10 +106,10 @@ def metadata(path: Path, points: tuple[str, ...]) -> dict[str, str]:
     """What an ONNX file says of itself: the points' names and, of a run's network, what stands beside it."""
     found, calibration = {"points": " ".join(points)}, path.parent / confidence.FILE
     if path.name == "model.keras" and (path.parent / "config.json").is_file():
-        found["mean_face"] = json.dumps(read_run(path.parent).config["mean_face"])
+        found["mean_face"] = json.dumps(read_run(path.parent).config.get("mean_face"))
     if calibration.is_file():
         text = calibration.read_text()
-        found["confidence"] = confidence.from_text(text, len(points)).as_text()
+        found["confidence"] = confidence.from_text(text, len(points), calibration).as_text()
     return found
 
 

@@ -34,6 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f"inference.measure: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -60,7 +60,14 @@ class Network:
         return points, confidence
 
     def from_kaggle(self, matrix: np.ndarray) -> np.ndarray:
-        """The crop for this network of a face whose crop as Kaggle's faces lie has this matrix."""
+        """The crop for this network of a face whose crop as Kaggle's faces lie has this matrix.
+
+        Raises DataError where it is not known how this network's faces lie.
+        """
+        if self.place is None and self.schema is IBUG68:
+            raise DataError(
+                f"{self.name} does not say how its faces lie; name its run with --run, or --whole-image and --passes 1"
+            )
         return matrix if self.place is None else crop.chain(matrix, self.place)
 
     def fifteen(self, points: np.ndarray) -> np.ndarray:
@@ -77,13 +84,15 @@ def open_network(path: Path, threads: int = 2) -> Network:
     network = load_network(path)
     inputs, outputs = (getattr(getattr(network, side, None), "shape", None) or () for side in ("input", "output"))
     size, calibration = checked(path, inputs, outputs), path.parent / CONFIDENCE
+    config = path.parent / "config.json"
+    mean_face = mean_face_of(read_text(config), outputs[1], config) if config.is_file() else None
     from models.layers import with_spread
 
     network = with_spread(network) or network
     return Network(
         str(path), size, network.predict_on_batch, OUTPUTS[outputs[1]],
-        place(read_mean_face(path.parent / "config.json"), size),
-        from_text(calibration.read_text(), outputs[1]) if calibration.is_file() else None,
+        place(mean_face, size, path),
+        from_text(read_text(calibration), outputs[1], calibration) if calibration.is_file() else None,
     )  # fmt: skip
 
 
@@ -105,13 +114,15 @@ def from_onnx(path: Path, threads: int) -> Network:
     size = checked(path, inputs["images"], (None, len(points), 2))
 
     def run(images: np.ndarray):
-        found = session.run(None, {"images": images})
+        try:
+            found = session.run(None, {"images": images})
+        except Exception as error:
+            raise DataError(f"{path} cannot predict ({str(error).splitlines()[0][:200]})") from None
         return found if len(found) == 2 else found[0]
 
-    calibration = from_text(known["confidence"], len(points)) if "confidence" in known else None
-    return Network(
-        str(path), size, run, OUTPUTS[len(points)], place(json.loads(known.get("mean_face", "null")), size), calibration
-    )
+    mean_face = mean_face_of(known["mean_face"], len(points), path) if "mean_face" in known else None
+    calibration = from_text(known["confidence"], len(points), path) if "confidence" in known else None
+    return Network(str(path), size, run, OUTPUTS[len(points)], place(mean_face, size, path), calibration)
 
 
 def checked(path: Path, inputs: tuple, outputs: tuple) -> int:
@@ -123,18 +134,37 @@ def checked(path: Path, inputs: tuple, outputs: tuple) -> int:
     return inputs[1]
 
 
-def read_mean_face(config: Path) -> list | None:
-    """The mean face of a run's training set, [K, 2] in pixels; None where there is no run."""
-    return json.loads(config.read_text()).get("mean_face") if config.is_file() else None
+def read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
-def place(mean_face: list | None, size: int) -> np.ndarray | None:
+def mean_face_of(text: str, outputs: int, path: Path) -> np.ndarray | None:
+    """The mean face [68, 2] in a network's pixels, of JSON; None for 15 points, which all lie alike.
+
+    Raises DataError where it is none.
+    """
+    if OUTPUTS[outputs] is not IBUG68:
+        return None
+    try:
+        found = json.loads(text)
+        found = np.array(found["mean_face"] if isinstance(found, dict) else found, np.float64)
+        right = found.shape == (outputs, 2) and np.isfinite(found).all() and np.ptp(found, axis=0).min() > 1
+    except (ValueError, TypeError, KeyError, OverflowError):
+        right = False
+    if not right:
+        raise DataError(f"{path}: its mean face is not {outputs} points")
+    return found
+
+
+def place(mean_face: np.ndarray | None, size: int, path: Path) -> np.ndarray | None:
     """Where a network's crop lies in a crop in which faces lie as Kaggle's do: the matrix that lays mean on mean face.
 
-    mean_face: [K, 2] in pixels of the network's images, or None, which lies as Kaggle's, like every set of 15 points.
+    mean_face: [68, 2] in pixels of the network's images, or None for one that lies as Kaggle's, or is not known. Raises
+    DataError where no face can lie so.
     """
-    if mean_face is None or len(mean_face) != len(IBUG68):
+    if mean_face is None:
         return None
-    mean = kaggle15_from_ibug68(np.asarray(mean_face, np.float64)[None])[0]
-    # The crop that takes Kaggle's mean face to this one, the wrong way round.
-    return crop.inverse(crop.from_points(mean, size))
+    matrix = crop.from_points(kaggle15_from_ibug68(mean_face[None])[0], size)
+    if not np.hypot(*matrix[:, 0]) > 1e-3:
+        raise DataError(f"{path}: its mean face is no face")
+    return crop.inverse(matrix)  # `from_points` is the crop that takes Kaggle's mean face to this one

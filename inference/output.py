@@ -19,7 +19,7 @@ from PIL import Image
 
 from data_prep.faceset import DataError
 from inference.crop import Box
-from inference.photos import Photo
+from inference.photos import Photo, shown
 
 CSV, JSON = "keypoints.csv", "keypoints.json"
 COLUMNS = ("face", "point", "x", "y", "confidence")
@@ -82,12 +82,18 @@ def stem(path: Path) -> str:
 
 def check_folder(output: Path, photos: list[Path]) -> None:
     """Raise DataError where the output cannot be a folder, or is an input's, which could then be overwritten."""
-    place = next(path for path in (output.resolve(), *output.resolve().parents) if path.exists())
+    real = Path(os.path.realpath(output))  # Path.resolve refuses links in a circle
+    place = next(path for path in (real, *real.parents) if path.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise DataError(f"--output {output} cannot be written: {place} is no folder that takes new files")
-    inside = next((path for path in photos if path.parent.resolve() == output.resolve()), None)
+    inside = next((path for path in photos if real in folders_of(path)), None)
     if inside is not None:
-        raise DataError(f"--output {output} is the folder of the photo {inside.name}; name another")
+        raise DataError(f"--output {output} is the folder of the photo {shown(Path(inside.name))}; name another")
+
+
+def folders_of(path: Path) -> tuple[Path, Path]:
+    """Where a file is named to be, and where it is."""
+    return Path(os.path.realpath(path.parent)), Path(os.path.realpath(path)).parent
 
 
 @contextmanager

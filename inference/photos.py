@@ -68,7 +68,8 @@ def find(inputs: list[str]) -> tuple[list[Path], list[str]]:
 
 def shown(path: Path) -> str:
     """A path as text that can be printed and written, whatever bytes its name has."""
-    return os.fsencode(path).decode("utf-8", errors="replace").replace("\n", "\N{REPLACEMENT CHARACTER}")
+    text = os.fsencode(path).decode("utf-8", errors="replace")
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def read(path: Path, upright: bool = True) -> Photo:

@@ -1,8 +1,9 @@
 """The points of faces in a video or from a camera: found once, then followed from frame to frame.
 
 A face is cut out by its points of the frame before, centred, upright and as large as the mean face, which is what a
-photo's second pass does; so the detector need only look now and then for faces that are new. A face that the network
-is no longer sure of is given up. The points are smoothed by a One Euro filter (inference/one_euro.py).
+photo's second pass does; so the detector need only look now and then for faces that are new. A face is given up where
+the network is not sure of it, or the detector has not seen it for a while: where there is no face at all a network may
+be sure of one. The points are smoothed by a One Euro filter (inference/one_euro.py).
 """
 
 import csv
@@ -22,11 +23,11 @@ from inference.locate import predicted
 from inference.network import Network
 from inference.one_euro import OneEuro
 from inference.output import COLUMNS, Drawing, Face, folder_aside, publish, rows
-from inference.photos import Photo
+from inference.photos import Photo, shown
 
 LOOK_EVERY = 0.5  # seconds, between the detector's looks at the whole frame
-UNSURE = 0.5  # mean confidence below which a face is given up
-UNSEEN = 4  # looks of the detector without a box on it after which a face is given up, where confidence is not known
+UNSURE = 0.3  # mean confidence below which a face is given up
+UNSEEN = 4  # looks of the detector without a box on it after which a face is given up
 SAME = 0.3  # intersection over union of a box and a face that is followed, from which they are one
 USUAL_RATE = 25.0  # frames a second where a video does not say, and of a camera's
 CODEC, SUFFIX = "mp4v", ".mp4"  # MPEG-4 part 2, which OpenCV's wheels can write
@@ -63,7 +64,7 @@ class Tracker:
         found, confidence = predicted([photo.gray] * len(crops), crops, self.network)
         for face, points, sure in zip(self.faces, found, confidence, strict=True):
             face.points, face.confidence = face.smooth(points, side(points)), sure
-        self.faces = [face for face in self.faces if self._stays(face, photo.gray.shape)]
+        self.faces = apart([face for face in self.faces if self._stays(face, photo.gray.shape)])
         if self.frames % max(1, round(LOOK_EVERY * self.rate)) == 0:
             self._look(photo)
         self.frames += 1
@@ -76,8 +77,8 @@ class Tracker:
     def _stays(self, face: Followed, shape: tuple[int, int]) -> bool:
         middle, size = face.points.mean(axis=0), side(face.points)
         inside = (middle >= 0).all() and (middle < shape[::-1]).all()
-        sure = face.unseen < UNSEEN if np.isnan(face.confidence).any() else face.confidence.mean() >= UNSURE
-        return bool(inside and sure and 8 < size < 2 * max(shape))
+        sure = not face.confidence.mean() < UNSURE  # NaN: not known
+        return bool(inside and sure and face.unseen < UNSEEN and 8 < size < 2 * max(shape))
 
     def _look(self, photo: Photo) -> None:
         """Let the detector look for faces that are not followed yet."""
@@ -98,6 +99,15 @@ class Tracker:
             self.seen += 1
             smooth = OneEuro(self.rate)
             yield Followed(self.seen, smooth(place), sure, smooth)
+
+
+def apart(faces: list[Followed]) -> list[Followed]:
+    """Of faces that have come to lie on one another, the one that is followed longest."""
+    kept: list[Followed] = []
+    for face in faces:
+        if all(overlap(box_of(face.points), box_of(other.points)) <= SAME for other in kept):
+            kept.append(face)
+    return kept
 
 
 def side(points: np.ndarray) -> float:
@@ -128,10 +138,11 @@ def frames(source: Path | int) -> tuple[Iterator[np.ndarray], float, int | None]
     """
     import cv2
 
-    said = f"--camera {source}" if isinstance(source, int) else str(source)
+    said = f"--camera {source}" if isinstance(source, int) else shown(source)
     if isinstance(source, Path) and not source.is_file():
-        raise DataError(f"--video {source} does not exist or is no file")
+        raise DataError(f"--video {said} does not exist or is no file")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong is said below, in one line
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
     there, first = capture.read() if capture.isOpened() else (False, None)
     if not there:
@@ -145,23 +156,27 @@ def frames(source: Path | int) -> tuple[Iterator[np.ndarray], float, int | None]
             frame = capture.read()[1]
         capture.release()
 
-    return read(), rate if 1 <= rate <= 240 else USUAL_RATE, count if count > 0 else None
+    # Two digits: the writer counts in thousandths, of which MPEG-4 has room for 65 a frame at most.
+    return read(), round(rate, 2) if 1 <= rate <= 240 else USUAL_RATE, count if count > 0 else None
 
 
 def write_video(
     source: Path | int, output: Path, name: str, tracker_of: Callable[[float], Tracker],
     drawing: Drawing, points: tuple[str, ...], seconds: float | None = None,
 ) -> str:  # fmt: skip
-    """Write NAME_keypoints.mp4 and NAME_keypoints.csv into a folder, and return what to say of them.
+    """Write NAME_keypoints.mp4 (named by the drawing) and NAME_keypoints.csv, and return what to say of them.
 
-    tracker_of: from frames a second to a `Tracker`. seconds: after which to stop; Ctrl-C does so too, and what is done
-    by then is kept. Raises DataError.
+    tracker_of: from frames a second to a `Tracker`. seconds: of the video, or of the clock before a camera, after which
+    to stop; Ctrl-C does so too, and what is done by then is kept. The video has no sound, and an even number of pixels
+    each way. Raises DataError.
     """
     import cv2
 
     images, rate, count = frames(source)
     tracker, start, done, with_face = tracker_of(rate), time.perf_counter(), 0, 0
-    most = count if seconds is None else min(count or 10**9, round(seconds * rate))
+    most = None if seconds is None else max(1, round(min(seconds * rate, 1e9)))
+    expected = min(filter(None, (count, most)), default=None)  # a file may say less than it holds
+    clock = seconds if isinstance(source, int) else None
     with folder_aside(output) as aside:
         video, table = aside / f"{name}_{drawing.name}{SUFFIX}", aside / f"{name}_keypoints.csv"
         writer = None
@@ -169,15 +184,15 @@ def write_video(
             lines = csv.writer(file, lineterminator="\n")
             lines.writerow(("frame", *COLUMNS))
             try:
-                for bgr in tqdm(limited(images, most), total=most, desc="video", unit="frame", disable=None):
+                for bgr in tqdm(limited(images, most, clock), total=expected, desc="video", unit="frame", disable=None):
                     photo = as_photo(bgr)
                     faces = tracker(photo)
-                    lines.writerows((done, *row) for row in rows(faces, points))
                     if writer is None:
                         writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*CODEC), rate, bgr.shape[1::-1])
                         if not writer.isOpened():
                             raise DataError(f"{video.name} cannot be written ({CODEC}, {bgr.shape[1]}x{bgr.shape[0]})")
                     writer.write(np.ascontiguousarray(drawing.draw(photo.rgb, faces)[..., ::-1]))
+                    lines.writerows((done, *row) for row in rows(faces, points))
                     done, with_face = done + 1, with_face + bool(faces)
             except KeyboardInterrupt:  # how a camera's recording is ended
                 if not done:
@@ -190,11 +205,13 @@ def write_video(
     return f"{done} frame(s), {with_face} with a face, {tracker.seen} face(s) in all, {each:.0f} frames/s"
 
 
-def limited(images: Iterable[np.ndarray], most: int | None) -> Iterator[np.ndarray]:
-    for number, image in enumerate(images):
-        if most is not None and number >= most:
-            return
+def limited(images: Iterable[np.ndarray], most: int | None, seconds: float | None) -> Iterator[np.ndarray]:
+    """As many images at most, and only until so many seconds have passed."""
+    start = time.perf_counter()
+    for number, image in enumerate(images, start=1):
         yield image
+        if number == most or (seconds is not None and time.perf_counter() - start >= seconds):
+            return
 
 
 def as_photo(bgr: np.ndarray) -> Photo:

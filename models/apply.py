@@ -7,6 +7,7 @@ with the data it was trained on.
 """
 
 import argparse
+import importlib.util
 import shlex
 import sys
 from dataclasses import replace
@@ -83,6 +84,8 @@ def load_network(path: Path):
     if not path.is_file():
         raise DataError(f"{path} does not exist (a light record has no network; train the run again)")
     pretrained.check(path)
+    if importlib.util.find_spec("keras") is None:
+        raise DataError(f"{path} needs Keras (pip install -r requirements.txt)")
     keras = import_keras()
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -136,7 +136,7 @@ def test_a_detectors_crop_is_fitted_to_the_network_and_a_whole_picture_is_not(as
         seen.append(images[0])
         return np.linspace(20, 70, 68 * 2).reshape(1, 68, 2)
 
-    plain = Network("toy", 96, run, IBUG68)
+    plain = Network("toy", 96, run, IBUG68, place=np.eye(2, 3))
     wider = Network("toy", 96, run, IBUG68, place=np.array([[1.5, 0, -24], [0, 1.5, -24]]))
     photo = read(astronaut)
     for detect, whole in ((haar(96), False), (whole_image(96), True)):
@@ -231,7 +231,7 @@ def test_a_port_in_use_and_no_network_are_said(capsys, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as used:
         port = str(used.getsockname()[1])
         assert f"port {port}: " in refused(capsys, "--port", port)
-    assert "port 70000: " in refused(capsys, "--port", "70000")
+    assert "--port is 70000; " in refused(capsys, "--port", "70000")
 
     def missing(points):
         raise DataError("weights are missing")

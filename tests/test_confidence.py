@@ -1,13 +1,15 @@
 """Confidences: what a map's spread is, what the calibration makes of it, and that the fit finds what was put in."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_prep.faceset import DataError
+from data_prep.schema import kaggle15_from_ibug68
 from inference import confidence
-from inference.confidence import Calibration, calibration_error, fit, from_text, reliability
+from inference.confidence import Calibration, between_eyes, calibration_error, fit, from_text, reliability
 from models.backend import import_keras
 
 keras = import_keras()
@@ -67,11 +69,18 @@ def test_the_table_by_hand():
 
 def test_what_is_written_is_read():
     calibration = Calibration(-2.5, (0.5, -1.0))
-    assert from_text(calibration.as_text(), 2) == calibration
-    bad = ["", "[]", "{}", calibration.as_text().replace("-2.5", "NaN"), json.dumps({"slope": 1, "intercepts": [1]})]
+    assert from_text(calibration.as_text(), 2, Path("a.json")) == calibration
+    bad = [
+        "",
+        "[]",
+        "{}",
+        '{"slope": 1' + 400 * "0" + ', "intercepts": [1, 2]}',
+        calibration.as_text().replace("-2.5", "NaN"),
+        json.dumps({"slope": 1, "intercepts": [1]}),
+    ]
     for text in bad:
-        with pytest.raises(DataError, match="a slope and 2 intercepts"):
-            from_text(text, 2)
+        with pytest.raises(DataError, match="a.json: .* a slope and 2 intercepts"):
+            from_text(text, 2, Path("a.json"))
 
 
 def test_all_right_or_none_is_refused():
@@ -79,8 +88,16 @@ def test_all_right_or_none_is_refused():
         fit(np.ones((5, 2)), np.zeros((5, 2)))
 
 
+def test_the_distance_of_the_eyes_is_of_their_centres_for_both_mark_ups():
+    many = np.random.default_rng(0).uniform(0, 96, (3, 68, 2))
+    left, right = many[:, 42:48].mean(axis=1), many[:, 36:42].mean(axis=1)  # iBUG's six points about each eye
+    expected = np.hypot(*(left - right).T)
+    np.testing.assert_allclose(between_eyes(many), expected)
+    np.testing.assert_allclose(between_eyes(kaggle15_from_ibug68(many)), expected)
+
+
 @pytest.mark.parametrize(
-    ("run", "message"), [("nowhere", "nowhere"), ("models/weights/dsnt-best", "data/prepared/nowhere")]
+    ("run", "message"), [("no/run", "no/run"), ("models/weights/dsnt-best", "data/prepared/nowhere")]
 )
 def test_bad_input_is_one_line(run, message, capsys):
     assert confidence.main(["--run", run, "--data", "data/prepared/nowhere"]) == 2

@@ -32,7 +32,7 @@ MEAN = np.array([crop.MEAN_FACE[name] for name in KAGGLE15.points])
 ORIENTATION = 0x0112  # the EXIF tag
 
 
-def make_onnx(path, points=BY_SOURCE.points, size=96, first=0.0, named=None):
+def make_onnx(path, points=BY_SOURCE.points, size=96, first=0.0, named=None, mean_face=None):
     """A network that says for every crop, whatever it shows, the mean face and (for the 17th outputs) (1, 2).
 
     first: times the crop's first pixel, what is added to every coordinate. named: what the metadata say.
@@ -54,7 +54,8 @@ def make_onnx(path, points=BY_SOURCE.points, size=96, first=0.0, named=None):
         [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    helper.set_model_props(model, {"points": " ".join(points if named is None else named)})
+    known = {"points": " ".join(points if named is None else named)}
+    helper.set_model_props(model, known | ({} if mean_face is None else {"mean_face": mean_face}))
     onnx.save(model, path)
     return path
 
@@ -519,7 +520,7 @@ def test_sixty_eight_points_lie_in_their_own_crop():
     rng = np.random.default_rng(0)
     own = rng.uniform(20, 70, (68, 2))
     fifteen = kaggle15_from_ibug68(own[None])[0]
-    place = network.place(own.tolist(), 96)
+    place = network.place(own, 96, Path("a.onnx"))
     # A similarity, least squares: its own mean face, taken to Kaggle's frame, is the mean face turned and scaled best.
     moved = fifteen @ place[:, :2].T + place[:, 2]
     assert np.isclose(place[0, 0], place[1, 1])
@@ -530,17 +531,68 @@ def test_sixty_eight_points_lie_in_their_own_crop():
     for name, parts in KAGGLE15_FROM_IBUG68.items():
         half[list(parts)] = (np.array(crop.MEAN_FACE[name]) + 0.5) / 2 - 0.5
     shared = kaggle15_from_ibug68(half[None])[0]
-    place = network.place(half.tolist(), 96)
+    place = network.place(half, 96, Path("a.onnx"))
     found = shared @ place[:, :2].T + place[:, 2]
     np.testing.assert_allclose(found, 2 * (shared + 0.5) - 0.5, atol=2)  # brows and lips share points: not exactly
-    assert network.place(None, 96) is None
-    assert network.place(MEAN.tolist(), 96) is None
+    assert network.place(None, 96, Path("a.onnx")) is None
+    assert network.mean_face_of("[[1, 2]]", 15, Path("a.onnx")) is None
 
 
-def test_sixty_eight_points_come_out(run, tmp_path):
+@pytest.mark.parametrize(
+    "text", ["", "[1,2", "5", "null", "{}", str([["a", "b"]] * 68), str([[3, 4]] * 68), "[[1, 2]]"]
+)
+def test_a_damaged_mean_face_is_one_line(run, tmp_path, text, capsys):
+    path = make_onnx(tmp_path / "many.onnx", IBUG68.points, mean_face=text)
+    picture((96, 96)).save("a.png")
+    assert run("a.png", "--box", "0,0,96,96", model=path) == 2
+    (line,) = errors(capsys)
+    assert "many.onnx: its mean face is not 68 points" in line
+
+
+def test_arguments_in_any_order(run, capsys):
+    picture((96, 96)).save("a.png")
+    picture((96, 96)).save("b.png")
+    assert main(["a.png", "--whole-image", "--output", "new", "b.png", "--passes", "1"]) == 0
+    assert {row["file"] for row in rows("new/keypoints.csv")} == {"a.png", "b.png"}
+    with pytest.raises(SystemExit):
+        main(["--glasses", "a.png", "--output", "other"])
+    assert "--glasses took a.png as its picture" in capsys.readouterr().err
+
+
+def test_no_input_is_overwritten(run, capsys):
+    Path("out").mkdir()
+    picture((96, 96)).save("out/a_keypoints.png")
+    os.symlink("out/a_keypoints.png", "a.png")
+    assert run("a.png", "--whole-image") == 2
+    Path("a.png").unlink()
+    picture((96, 96)).save("a.png")
+    picture((96, 96)).save("out/a_glasses.png")
+    assert run("a.png", "--whole-image", "--glasses", "out/a_glasses.png") == 2
+    os.symlink("loop", "loop")
+    assert run("a.png", "--whole-image", "--output", "loop") == 2
+    said = errors(capsys)
+    assert ["name another" in line for line in said] == [True, True, False]
+    assert sorted(os.listdir("out")) == ["a_glasses.png", "a_keypoints.png"]
+
+
+def test_a_name_with_signs_that_are_none_of_a_line(run, capsys):
+    name = "a\rb\x1b[31m\nred.png"
+    picture((96, 96)).save(name)
+    assert run(name, "--whole-image") == 0
+    with open("out/keypoints.csv", newline="") as file:
+        lines = file.read().splitlines()
+    assert len(lines) == 16
+    assert main(["--video", "no\nsuch.mp4", "--output", "new"]) == 2
+    assert len(errors(capsys)) == 1
+
+
+def test_sixty_eight_points_come_out(run, tmp_path, capsys):
     path = make_onnx(tmp_path / "many.onnx", IBUG68.points)
     picture((96, 96)).save("a.png")
-    assert run("a.png", "--whole-image", "--pts", model=path) == 0
+    # Without a mean face nobody knows how its faces lie.
+    assert run("a.png", "--box", "0,0,96,96", model=path) == 2
+    assert "does not say how its faces lie" in errors(capsys)[0]
+    assert run("a.png", "--whole-image", "--passes", "1", "--pts", model=path) == 0
     assert [row["point"] for row in rows()] == list(IBUG68.points)
     assert Path("out/a_1.pts").read_text().splitlines()[1] == "n_points: 68"
 

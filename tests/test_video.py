@@ -1,6 +1,8 @@
 """Videos: the One Euro filter by hand, faces followed from frame to frame, files written and refused."""
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from inference.video import Tracker
 cv2 = pytest.importorskip("cv2")
 MEAN = np.array([crop.MEAN_FACE[name] for name in KAGGLE15.points])
 SHAPE = (240, 320)
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_one_euro_by_hand():
@@ -123,6 +126,79 @@ def test_what_the_network_is_not_sure_of_is_given_up():
     assert len(tracker(frame(100, 120))) == 0  # a spread of 90
 
 
+def test_what_the_detector_no_longer_sees_is_given_up_however_sure_the_network_is():
+    from inference.confidence import Calibration
+
+    def run(images):
+        return follows(images), np.full((len(images), 15), 1e-9)
+
+    network = Network("dot", 96, run, calibration=Calibration(-1.0, (0.0,) * 15))  # sure of everything
+    tracker = Tracker(Looks(), network, rate=10)
+    assert len(tracker(frame(100, 120))) == 1
+    counts = [len(tracker(Photo("frame", np.zeros((*SHAPE, 3), np.uint8), np.full(SHAPE, 60, np.uint8))))
+              for _ in range(30)]  # fmt: skip
+    assert counts[0] == 1
+    assert counts[-1] == 0
+
+
+def test_two_that_come_to_lie_on_one_face_are_one():
+    tracker = Tracker(Looks(), Network("dot", 96, follows), rate=10)
+    both = [frame(70, 120), frame(250, 120)]
+    assert len(tracker(Photo("frame", sum(one.rgb for one in both), sum(one.gray for one in both)))) == 2
+    tracker.faces[1].points = tracker.faces[0].points + 3  # drawn to the other's place
+    faces = tracker(frame(70, 120))
+    np.testing.assert_allclose(middles(faces), [(70, 120)], atol=2)
+    assert tracker.faces[0].number == 1
+
+
+def test_all_frames_are_done_whatever_the_file_says_of_their_number(clip, tmp_path, monkeypatch):
+    real = video.frames
+
+    def says_less(source):
+        images, rate, _ = real(source)
+        return images, rate, 3
+
+    monkeypatch.setattr(video, "frames", says_less)
+    network = Network("dot", 96, follows)
+    for seconds, expected in ((None, 12), (float("inf"), 12), (0.001, 1)):
+        said = video.write_video(
+            clip, tmp_path / "out", "a", lambda rate: Tracker(Looks(), network, rate),
+            Drawing("x", lambda rgb, faces: rgb), KAGGLE15.points, seconds,
+        )  # fmt: skip
+        assert said.startswith(f"{expected} frame(s)")
+
+
+def test_a_rate_that_mpeg4_has_no_number_for(tmp_path):
+    path = tmp_path / "slow.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 239.7612, SHAPE[::-1])
+    for _ in range(3):
+        writer.write(frame(100, 120).rgb)
+    writer.release()
+    network = Network("dot", 96, follows)
+    said = video.write_video(
+        path, tmp_path / "out", "a", lambda rate: Tracker(Looks(), network, rate),
+        Drawing("x", lambda rgb, faces: rgb), KAGGLE15.points,
+    )  # fmt: skip
+    assert said.startswith("3 frame(s)")
+
+
+def test_ctrl_c_keeps_what_is_done(clip, tmp_path):
+    def change(rgb, faces):
+        count.append(1)
+        if len(count) == 5:
+            raise KeyboardInterrupt
+        return rgb
+
+    count, network, out = [], Network("dot", 96, follows), tmp_path / "out"
+    said = video.write_video(
+        clip, out, "a", lambda rate: Tracker(Looks(), network, rate), Drawing("x", change), KAGGLE15.points
+    )
+    assert said.startswith("4 frame(s)")
+    with open(out / "a_keypoints.csv", newline="") as file:
+        assert max(int(row["frame"]) for row in csv.DictReader(file)) == 3
+    assert sum(1 for _ in video.frames(out / "a_x.mp4")[0]) == 4
+
+
 def test_overlap_by_hand():
     assert video.overlap((0, 0, 2, 2), (1, 0, 2, 2)) == pytest.approx(2 / 6)
     assert video.overlap((0, 0, 2, 2), (5, 5, 2, 2)) == 0
@@ -181,11 +257,14 @@ def test_what_is_no_video_is_one_line(clip, tmp_path, content):
         video.frames(path)
 
 
-def test_a_camera_that_is_not_there():
+def test_a_camera_that_is_not_there_is_one_line(tmp_path):
     if Path("/dev/video7").exists():
         pytest.skip("it is")
-    with pytest.raises(DataError, match="--camera 7 cannot be opened"):
-        video.frames(7)
+    command = [sys.executable, "-m", "inference", "--camera", "7", "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "inference: error: --camera 7 cannot be opened as a video, or has no frame\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_left_where_it_fails(clip, tmp_path):

@@ -21,7 +21,7 @@ FILTERS = ("glasses", "moustache", "hat")
 
 
 def put_on_all(rgb: np.ndarray, faces: list[np.ndarray], put_on: list[Filter]) -> np.ndarray:
-    """A photo with filters on every face, each [15, 2]: the last, which is the farthest, first."""
+    """A photo with filters on every face, each [15, 2]: the last first, as the largest come first in photos."""
     for keypoints in reversed(faces):
         for one in put_on:
             rgb = one(rgb, keypoints)
