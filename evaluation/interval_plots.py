@@ -56,5 +56,6 @@ def _row(ax: Axes, y: int, row: Row, colour: str, line) -> None:
     across = ax.get_yaxis_transform()
     # White behind the words, for the line of the label noise runs down the whole plot.
     words = {"xytext": (0, 6), "textcoords": "offset points", "bbox": {"fc": "white", "lw": 0, "pad": 0.5}}
-    ax.annotate(name, (0, y), xycoords=across, color=colour, weight="bold", **words)
+    size = 10 * min(1, 40 / len(name))  # that what is long does not run into the number
+    ax.annotate(name, (0, y), xycoords=across, color=colour, weight="bold", fontsize=size, **words)
     ax.annotate(f"{middle:.2f}", (1, y), xycoords=across, ha="right", **words)

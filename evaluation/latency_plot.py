@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from matplotlib.transforms import Bbox
 
 from data_prep.faceset import DataError
 from data_prep.style import STYLE
@@ -26,6 +27,20 @@ def one_thread_ms(folder: Path = BENCHMARKS) -> dict[str, float]:
     there is none.
     """
     return max((_read(path) for path in sorted(folder.rglob("speed.csv"))), key=len, default={})
+
+
+def _label(ax, name: str, place: tuple[float, float], colour, taken: list[Bbox]) -> Bbox:
+    """Write a name beside a point, where it overlaps nothing if there is such a place; returns what it covers."""
+    for dx, dy in ((7, 5), (7, -5), (-7, 5), (-7, -5), (7, 22), (7, -22), (7, 5)):
+        words = {"ha": "left" if dx > 0 else "right", "va": "bottom" if dy > 0 else "top"}
+        text = ax.annotate(name, place, (dx, dy), textcoords="offset points", fontsize=8, color=colour, **words)
+        box = text.get_window_extent()
+        inside = ax.bbox.x0 <= box.x0 and box.x1 <= ax.bbox.x1
+        if inside and box.count_overlaps(taken) == 0:
+            return box
+        text.remove()
+    ax.add_artist(text)  # the usual place, whatever lies there
+    return box
 
 
 def _read(path: Path) -> dict[str, float]:
@@ -58,15 +73,9 @@ def accuracy_against_time(rows: list[Row], milliseconds: dict[str, float]) -> Fi
     with rc_context(STYLE):
         figure = Figure(figsize=(7.0, 4.6), layout="constrained")
         ax = figure.subplots()
-        for place, model in enumerate(sorted(chosen, key=milliseconds.get)):
-            row = chosen[model]
+        for model, row in chosen.items():
             low, middle, high = row["rmse_low_px"], row["rmse_px"], row["rmse_high_px"]
             ax.errorbar(milliseconds[model], middle, [[middle - low], [high - middle]], fmt="o", ms=6, capsize=3,
-                        color=colours[model])  # fmt: skip
-            name = f"{model}\n{row['recipe']}, {row['treatment']}"
-            # In turn above and below, for neighbours in time are often neighbours in error.
-            offset, align = ((7, 5), "bottom") if place % 2 == 0 else ((7, -5), "top")
-            ax.annotate(name, (milliseconds[model], middle), offset, textcoords="offset points", fontsize=8, va=align,
                         color=colours[model])  # fmt: skip
         ax.set(xscale="log", xlabel="ms a face: ONNX Runtime, float32, one core", ylabel="RMSE (px at 96x96)",
                title="Accuracy against time: lower left is better")  # fmt: skip
@@ -74,4 +83,10 @@ def accuracy_against_time(rows: list[Row], milliseconds: dict[str, float]) -> Fi
         ax.xaxis.set_major_formatter(ScalarFormatter())
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.margins(x=0.18, y=0.12)
+        figure.draw_without_rendering()  # where the axes lie, and so what overlaps, is known from here on
+        taken = [ax.transData.transform((milliseconds[model], row["rmse_px"])) for model, row in chosen.items()]
+        taken = [Bbox.from_extents(*(place - 6), *(place + 6)) for place in taken]
+        for model, row in chosen.items():
+            name = f"{model}\n{row['recipe']}, {row['treatment']}"
+            taken.append(_label(ax, name, (milliseconds[model], row["rmse_px"]), colours[model], taken))
     return figure
