@@ -2,10 +2,12 @@
 
     python -m evaluation.submission --test test.zip --lookup IdLookupTable.csv --output submission.csv
     python -m evaluation.submission --run runs/kaggle/v1-quick-none-s0 --test test.zip --lookup IdLookupTable.csv
+    python -m evaluation.submission --mirrored --test test.zip --lookup IdLookupTable.csv
 
-Without --run the network that comes with the repository predicts; several runs give the mean of their predictions.
-Kaggle's faces follow two labelling rules; an image of which no more than the second's four points are asked follows
-that one. A network trained by source knows both; for others --second-source-run names runs for such images.
+Without --run the network that comes with the repository predicts; several runs give the mean of their predictions,
+--mirrored that of an image and its mirror image (models/second_look.py). Kaggle's faces follow two labelling rules; an
+image of which no more than the second's four points are asked follows that one. A network trained by source knows
+both; for others --second-source-run names runs for such images.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from models.fitting import PREDICT_BATCH
 from models.label_rules import answers
 from models.pretrained import default_run
 from models.runs import RECORD_FILES
+from models.second_look import SecondLook
 
 SECOND = np.isin(KAGGLE15.points, SECOND_SOURCE_POINTS)  # bool [K]
 
@@ -46,17 +49,25 @@ def main(argv: list[str] | None = None) -> int:
     lookup_help = "its IdLookupTable.csv, its whole zip, or a folder with one of them"
     parser.add_argument("--lookup", type=Path, required=True, help=lookup_help)
     parser.add_argument("--output", type=Path, default=Path("submission.csv"), help="default: %(default)s")
+    parser.add_argument("--mirrored", action="store_true", help="mean of each image and its mirror image")
     args = parser.parse_args(argv)
     try:
         runs = args.run or [default_run()]
-        submit(runs, args.second_source_run or runs, args.test, args.lookup, args.output)
+        submit(runs, args.second_source_run or runs, args.test, args.lookup, args.output, args.mirrored)
     except (DataError, OSError) as error:
         print(f"evaluation.submission: error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def submit(runs: list[Path], second_source_runs: list[Path], test: Path, lookup_path: Path, output: Path) -> None:
+def submit(
+    runs: list[Path],
+    second_source_runs: list[Path],
+    test: Path,
+    lookup_path: Path,
+    output: Path,
+    mirrored: bool = False,
+) -> None:
     """Write the submission and print what is in it. Raises DataError where it cannot; then nothing is written."""
     folders = {*runs, *second_source_runs}
     of_runs = (folder / name for folder in folders for name in (*RECORD_FILES, "model.keras"))
@@ -70,7 +81,7 @@ def submit(runs: list[Path], second_source_runs: list[Path], test: Path, lookup_
     points = np.full(faces.keypoints.shape, np.nan)
     for source, folders in ((1, runs), (2, second_source_runs)):
         if (of_source := sources == source).any():
-            points[of_source] = mean_prediction(folders, faces.images[of_source], source)
+            points[of_source] = mean_prediction(folders, faces.images[of_source], source, mirrored)
     locations = points.reshape(len(faces), -1)[places, lookup.coordinates]
     clipped = clip(locations, lookup.coordinates, faces.images.shape[1:])
     write(output, lookup.row_ids, clipped)
@@ -129,14 +140,17 @@ def check_run(folder: Path, faces: FaceSet) -> None:
             raise DataError(f"{folder} was trained for {what} {of_run}, the test set has {of_test}")
 
 
-def mean_prediction(folders: list[Path], images: np.ndarray, source: int) -> np.ndarray:
+def mean_prediction(folders: list[Path], images: np.ndarray, source: int, mirrored: bool = False) -> np.ndarray:
     """Mean over runs of their predictions, float64 [N, K, 2] in pixels, for images uint8 [N, H, W] of one source."""
     sources = np.full(len(images), source)
-    return np.mean([answers(_predict(folder, images), sources) for folder in folders], axis=0, dtype=np.float64)
+    return np.mean(
+        [answers(_predict(folder, images, mirrored), sources) for folder in folders], axis=0, dtype=np.float64
+    )
 
 
-def _predict(folder: Path, images: np.ndarray) -> np.ndarray:
+def _predict(folder: Path, images: np.ndarray, mirrored: bool) -> np.ndarray:
     network = load_network(folder / "model.keras")
+    network = SecondLook(network) if mirrored else network
     starts = tqdm(range(0, len(images), PREDICT_BATCH), desc=folder.name, unit=" batches", disable=None)
     points = np.concatenate([np.asarray(network.predict_on_batch(images[i : i + PREDICT_BATCH])) for i in starts])
     if not np.isfinite(points).all():

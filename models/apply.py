@@ -1,7 +1,9 @@
 """Apply a trained network to another data set: how well does it do on faces of a kind it never saw?
 
     python -m models.apply --run runs/synthetic/v1-quick-ffill-s0 --data data/prepared/kaggle15
+    python -m models.apply --run runs/kaggle15/RUN --data data/prepared/kaggle15-none --mirrored
 
+--mirrored: the mean of an image and its mirror image (models/second_look.py), also on the data it was trained on.
 Trains nothing. Writes a light record, which `python -m evaluation` puts into that data set's table as a row
 with the data it was trained on.
 """
@@ -19,6 +21,7 @@ from models import pretrained
 from models.backend import import_keras
 from models.provenance import provenance
 from models.runs import publish, read_run, write_record
+from models.second_look import SecondLook
 from models.trainer import about, check_not_seen, predict
 
 NEEDED = ("run", "data", "data_source", "split", "schema", "image_size", "command")  # of a run's config.json
@@ -26,23 +29,24 @@ NEEDED = ("run", "data", "data_source", "split", "schema", "image_size", "comman
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m models.apply",
-        description="Predict the validation and test faces of a data set with a network trained on another.",
+        prog="python -m models.apply", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", type=Path, required=True, help="run folder with a model.keras")
     parser.add_argument("--data", type=Path, required=True, help="prepared data set to predict")
-    parser.add_argument("--output", type=Path, help="default: runs/<data>/<run>-from-<data of the run>")
+    parser.add_argument("--mirrored", action="store_true", help="look at each image's mirror image too")
+    output_help = "default: runs/<data>/<run>-from-<data of the run>, or -mirrored on the run's own data"
+    parser.add_argument("--output", type=Path, help=output_help)
     args = parser.parse_args(argv)
     command = shlex.join(["python", "-m", "models.apply", *(sys.argv[1:] if argv is None else argv)])
     try:
-        print(f"{apply(args.run, args.data, args.output, command)}: predictions written")
+        print(f"{apply(args.run, args.data, args.output, command, args.mirrored)}: predictions written")
     except (DataError, OSError) as error:
         print(f"models.apply: error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def apply(folder: Path, data_folder: Path, output: Path | None, command: str) -> Path:
+def apply(folder: Path, data_folder: Path, output: Path | None, command: str, mirrored: bool = False) -> Path:
     """Write the record of a run's network on other data; returns its folder.
 
     Raises DataError where the network's keypoints or image size are not the data's, or the run's config is damaged.
@@ -63,15 +67,19 @@ def apply(folder: Path, data_folder: Path, output: Path | None, command: str) ->
     network = load_network(folder / "model.keras")
 
     trained_on = run.config["data"]
-    output = output or Path("runs") / data.name / f"{run.name}-from-{trained_on}"
+    ending = ("" if trained_on == data.name else f"-from-{trained_on}") + ("-mirrored" if mirrored else "")
+    output = output or Path("runs") / data.name / f"{run.name}{ending or f'-from-{trained_on}'}"
     config = {
         **run.config,
         **about(data),
         "run": output.name,
+        "model": run.config["model"] + (" and mirrored" if mirrored else ""),
         "trained_on": trained_on,
         "trained_with": run.config["command"],
         **provenance(import_keras().backend.backend(), command),
     }
+    if mirrored:
+        network = SecondLook(network)
     # Scored on true labels alone: what a treatment filled in on this data the network never met.
     splits = {name: replace(getattr(data, name), filled=getattr(data, name).keypoints) for name in ("val", "test")}
     with publish(output) as aside:

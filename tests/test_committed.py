@@ -1,6 +1,7 @@
 """What lies in results/: tables that follow from the records beside them, and nothing that is too much or amiss."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,8 @@ def test_a_study_has_all_its_runs(path):
         if not folder.is_dir():
             pytest.skip(f"no table of {data.name} is committed")
         assert missing_runs(study, collect.find_below(folder)[0]) == []
+
+
+@pytest.mark.parametrize("path", ["README.md", "results/README.md", "models/weights/README.md"])
+def test_no_placeholder_is_left(path):
+    assert re.findall(r"^[A-Z_]+$", (ROOT / path).read_text(), re.MULTILINE) == []

@@ -89,6 +89,12 @@ def test_several_runs_give_their_mean(place, tmp_path):
     assert lines(tmp_path / "s.csv")[1:] == ["11,95.0000", "4,17.0000", "5,5.0000", "6,85.0000", "7,34.0000"]
 
 
+def test_mirror_images_are_looked_at_too(place, tmp_path):
+    assert submit(place, tmp_path / "s.csv", "--mirrored") == 0
+    # Images are of one gray value, so are their mirror images, whose right eye (x: 20 + 2) is the image's left eye.
+    assert lines(tmp_path / "s.csv")[3] == f"5,{(20 + 95 - 22) / 2:.4f}"
+
+
 def test_runs_of_the_second_source_predict_its_images_alone(place, tmp_path):
     assert submit(place, tmp_path / "s.csv", "--second-source-run", str(place / "shifted")) == 0
     # image 2 alone is 30 less: 121 - 30 and 100 - 30

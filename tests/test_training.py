@@ -146,6 +146,10 @@ def test_applied_to_its_own_data_it_predicts_the_same(run, data, tmp_path):
     again = read_run(tmp_path / "again")
     np.testing.assert_allclose(again.test.predicted, read_run(run).test.predicted, atol=0.07)  # of two precisions
     assert again.config["trained_on"] == "tiny"
+    assert apply.main(["--run", str(run), "--data", str(data), "--mirrored", "--output", str(tmp_path / "more")]) == 0
+    more = read_run(tmp_path / "more")
+    assert more.config["model"] == f"{again.config['model']} and mirrored"
+    assert np.abs(more.test.predicted - again.test.predicted).max() > 0.1
 
 
 def test_an_applied_record_tells_how_its_own_data_were_prepared(run, tmp_path):
