@@ -240,7 +240,11 @@ def test_stopped_by_ctrl_c_nothing_is_left(run, monkeypatch, capsys):
     monkeypatch.setattr("inference.pipeline.AT_ONCE", 1)
     for k in range(20):
         picture().save(f"{k}.png")
-    assert run(*(f"{k}.png" for k in range(20)), "--whole-image") == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told its jobs to ignore it
+    try:
+        assert run(*(f"{k}.png" for k in range(20)), "--whole-image") == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "inference: stopped; nothing was written" in errors(capsys)
     assert not Path("out").exists()
 
