@@ -195,69 +195,28 @@ class TorchSide:
         }
 
 
-class OnnxSide:
-    """The network as `inference.export` writes it, in ONNX Runtime on the CPU: nothing but inference."""
+class FileSide:
+    """A network that was written to a file, in the runtime that opens such: nothing but inference.
+
+    backend: the runtime. package: whose version is told. most: images in a call. A subclass writes and opens the file.
+    """
+
+    backend, package, most = "", "", 16
 
     def __init__(self, spec: Spec):
         import tempfile
         from pathlib import Path
-
-        from models.backend import import_keras
-        from models.onnx_files import POINTS, open_session, quantise, write
-        from models.registry import parse
-
-        import_keras()
-        face = some_mean_face()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "network.onnx"
-            network = parse(spec.model).build(IMAGE_SIZE, face)
-            write(network, path, {"points": " ".join(POINTS[len(face)])})
-            if spec.precision == "int8":
-                quantise(path, random_faces(16)[0].astype(np.float32))
-            self.session, self.one_thread = (open_session(path, threads) for threads in (spec.threads, 1))
-        self.spec = spec
-        images, _ = random_faces(16)
-        self.difference_px = float(np.abs(self.predict(images) - network.predict_on_batch(images)).max())
-
-    def describe(self) -> dict:
-        import onnxruntime
-
-        return {
-            "parameters": None,
-            "threads": self.spec.threads,
-            "backend": "onnxruntime",
-            "versions": {"onnxruntime": onnxruntime.__version__},
-            "difference_px": self.difference_px,
-        }
-
-    def predict(self, images) -> np.ndarray:
-        return self.session.run(None, {"images": images.astype(np.float32)})[0]
-
-    def predict_on_one_thread(self, images) -> np.ndarray:
-        return self.one_thread.run(None, {"images": images.astype(np.float32)})[0]
-
-
-class LitertSide:
-    """The network as `inference.export --format litert` writes it, in LiteRT on the CPU: one image at a time."""
-
-    def __init__(self, spec: Spec):
-        import tempfile
-        from pathlib import Path
-
-        from ai_edge_litert.interpreter import Interpreter
 
         from models.backend import import_keras
         from models.registry import parse
 
-        keras = import_keras()
-        images, _ = random_faces(1)
-        with tempfile.TemporaryDirectory() as folder:
-            path, network = Path(folder) / "network.tflite", parse(spec.model).build(IMAGE_SIZE, some_mean_face())
-            signature = [keras.InputSpec(shape=images.shape, dtype="float32", name="images")]
-            network.export(path, format="litert", verbose=False, input_signature=signature)
-            self.interpreters = [Interpreter(str(path), num_threads=threads) for threads in (spec.threads, 1)]
-        self.run, self.run_on_one_thread = (each.get_signature_runner() for each in self.interpreters)
+        import_keras()
         self.spec = spec
+        with tempfile.TemporaryDirectory() as folder:
+            network = parse(spec.model).build(IMAGE_SIZE, some_mean_face())
+            path = self.written(network, Path(folder))
+            self.run, self.run_on_one_thread = (self.opened(path, threads) for threads in (spec.threads, 1))
+        images, _ = random_faces(self.most)
         self.difference_px = float(np.abs(self.predict(images) - network.predict_on_batch(images)).max())
 
     def describe(self) -> dict:
@@ -266,16 +225,55 @@ class LitertSide:
         return {
             "parameters": None,
             "threads": self.spec.threads,
-            "backend": "litert",
-            "versions": {"ai-edge-litert": version("ai-edge-litert")},
+            "backend": self.backend,
+            "versions": {self.package: version(self.package)},
             "difference_px": self.difference_px,
         }
 
     def predict(self, images) -> np.ndarray:
-        return self.run(images=images.astype(np.float32))["output_0"]
+        return self.run(images.astype(np.float32))
 
     def predict_on_one_thread(self, images) -> np.ndarray:
-        return self.run_on_one_thread(images=images.astype(np.float32))["output_0"]
+        return self.run_on_one_thread(images.astype(np.float32))
+
+
+class OnnxSide(FileSide):
+    """As `inference.export` writes it, in float32 or with convolutions of eight bits, in ONNX Runtime on the CPU."""
+
+    backend = package = "onnxruntime"
+
+    def written(self, network, folder):
+        from models.onnx_files import POINTS, quantise, write
+
+        path = folder / "network.onnx"
+        write(network, path, {"points": " ".join(POINTS[len(some_mean_face())])})
+        if self.spec.precision == "int8":
+            quantise(path, random_faces(self.most)[0].astype(np.float32))
+        return path
+
+    def opened(self, path, threads):
+        from models.onnx_files import open_session
+
+        session = open_session(path, threads)
+        return lambda images: session.run(None, {"images": images})[0]
+
+
+class LitertSide(FileSide):
+    """As `inference.export --format litert` writes it, in LiteRT on the CPU: one image at a time."""
+
+    backend, package, most = "litert", "ai-edge-litert", 1
+
+    def written(self, network, folder):
+        from models.litert_files import write
+
+        path = folder / "network.tflite"
+        write(network, path)
+        return path
+
+    def opened(self, path, threads):
+        from models.litert_files import open_runner
+
+        return open_runner(path, threads)
 
 
 SIDES = {"keras": KerasSide, "pytorch": TorchSide, "onnx": OnnxSide, "litert": LitertSide}

@@ -231,7 +231,8 @@ def _is_convolution(layer, keras) -> bool:
 def _by_variance(maps: np.ndarray) -> np.ndarray:
     """Maps [H, W, C] as [C, H, W], the most varied first."""
     maps = np.moveaxis(maps, -1, 0)
-    return maps[np.argsort(-maps.var(axis=(1, 2)), kind="stable")]
+    # In float64, whose rounding orders no two maps otherwise however they lie in memory.
+    return maps[np.argsort(-maps.var(axis=(1, 2), dtype=np.float64), kind="stable")]
 
 
 def filter_figure(filters: list[Filters], title: str) -> "Figure":

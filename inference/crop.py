@@ -80,12 +80,6 @@ def chain(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
     return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])
 
 
-def inverse(matrix: np.ndarray) -> np.ndarray:
-    """The matrix [2, 3] of the way back."""
-    back = np.linalg.inv(matrix[:, :2])
-    return np.column_stack([back, -back @ matrix[:, 2]])
-
-
 def cut(gray: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     """Draw a crop of uint8 [H, W] as uint8 [size, size].
 

@@ -22,10 +22,10 @@ from inference import crop
 from inference.crop import Box
 from inference.photos import Photo
 
-# Chosen on the 40 labelled photos of inference/crop_fit.py, on 200 mirrored and trimmed copies of them, and on 24
-# montages of 456 of their faces. Of these it finds 38, 187 and 401, with 3, 21 and 30 boxes elsewhere; one look in
-# steps of 1.05 with 8 neighbours, at four times the cost, found 38, 186 and 357, with 3, 19 and 19 elsewhere. OpenCV's
-# default cascade puts its box a pixel of the crop further off.
+# Chosen, by trials that are not kept, on the 40 labelled photos of inference/crop_fit.py, on 200 mirrored and trimmed
+# copies of them, and on 24 montages of 456 of their faces. Of these it finds 38, 187 and 401, with 3, 21 and 30 boxes
+# elsewhere; one look in steps of 1.05 with 8 neighbours, at four times the cost, found 38, 186 and 357, with 3, 19 and
+# 19 elsewhere. OpenCV's default cascade puts its box a pixel of the crop further off.
 CASCADE = "haarcascade_frontalface_alt2.xml"
 LONGEST, SMALLEST = 480, 28  # pixels of the first look's copy: its longest side, and the smallest face's side. With 24
 # it finds the same faces in the 40 photos and takes a fifth longer; the other figures above are of 24.

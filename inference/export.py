@@ -29,6 +29,7 @@ import numpy as np
 
 from data_prep.faceset import DataError
 from inference import confidence
+from models import litert_files
 from models.apply import load_network
 from models.onnx_files import POINTS, open_session, quantise, write
 from models.runs import read_run
@@ -89,7 +90,7 @@ def export(path: Path, output: Path, form: str = "onnx", int8: bool = False) -> 
             if int8:
                 quantise(aside, some_faces(network.input.shape[1:], CALIBRATION_SEED))
         else:
-            write_litert(network, aside)
+            litert_files.write(network, aside)
         run = opened(aside)
         errors = np.abs(np.concatenate([run(face[None]) for face in faces]) - expected)
         if not errors.max() <= limit:
@@ -113,27 +114,12 @@ def metadata(path: Path, points: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def write_litert(network, path: Path) -> None:
-    """Write a Keras network for one image at a time. Raises DataError where Keras is not on tensorflow."""
-    from models.backend import import_keras
-
-    keras = import_keras()
-    if (backend := keras.backend.backend()) != "tensorflow":
-        raise DataError(f"LiteRT files are made with Keras on tensorflow, not on {backend} (KERAS_BACKEND)")
-    images = keras.InputSpec(shape=(1, *network.input.shape[1:]), dtype="float32", name="images")
-    network.export(path, format="litert", verbose=False, input_signature=[images])
-
-
 def opened(path: Path, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:
     """A file's network: a function from one image [1, H, W] to keypoints [1, K, 2]."""
     if path.suffix == ".onnx":
         session = open_session(path, threads)
         return lambda image: session.run(None, {"images": image})[0]
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(path), num_threads=threads)
-    run = interpreter.get_signature_runner()
-    return lambda image: run(images=image)["output_0"]
+    return litert_files.open_runner(path, threads)
 
 
 def names_of(network, path: Path) -> tuple[str, ...]:

@@ -167,4 +167,6 @@ def place(mean_face: np.ndarray | None, size: int, path: Path) -> np.ndarray | N
     matrix = crop.from_points(kaggle15_from_ibug68(mean_face[None])[0], size)
     if not np.hypot(*matrix[:, 0]) > 1e-3:
         raise DataError(f"{path}: its mean face is no face")
-    return crop.inverse(matrix)  # `from_points` is the crop that takes Kaggle's mean face to this one
+    import cv2
+
+    return cv2.invertAffineTransform(matrix)  # `from_points` is the crop that takes Kaggle's mean face to this one

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from data_prep.faceset import DataError
 from inference import crop
 from inference.detectors import Detector, Found
-from inference.locate import predicted
+from inference.locate import locate, predicted
 from inference.network import Network
 from inference.one_euro import OneEuro
 from inference.output import COLUMNS, Drawing, Face, folder_aside, publish, rows
@@ -91,8 +91,6 @@ class Tracker:
         self.faces += self._begin(photo, fresh)
 
     def _begin(self, photo: Photo, boxes: list[Found]) -> Iterator[Followed]:
-        from inference.locate import locate
-
         crops = [self.network.from_kaggle(found.matrix) for found in boxes]
         points, confidence = locate([photo.gray] * len(crops), crops, self.network)
         for place, sure in zip(points, confidence, strict=True):

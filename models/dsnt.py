@@ -6,8 +6,8 @@ its mean, so that the squared error in pixels trains the whole and no heatmap ha
 residual blocks (He et al. 2016, arXiv 1512.03385) at 24, 12 and 6 cells, added up again from coarse to fine (Lin et
 al. 2017, arXiv 1612.03144). Departures: no loss on the shape of the distribution; few channels; nothing but the first
 convolution at 48 cells, where a CPU spends its time on memory; batch normalisation with momentum 0.8 instead of 0.99,
-which would still hold the initial values after a hundred steps. (models/weights/dsnt-best and the runs in results/ were
-trained with 0.9, at the commits that they name: the same network, its averages slower in training.)
+which would still hold the initial values after a hundred steps. (models/weights/dsnt-best, dsnt-68 and their runs in
+results/ were trained with 0.9, at the commits that they name: the same network, its averages slower in training.)
 
     python -m models.dsnt --data data/prepared/kaggle15-none --recipe best
     python -m models.dsnt --data data/prepared/kaggle15-none --recipe best --size tiny

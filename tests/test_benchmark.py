@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.faceset import DataError
-from evaluation import benchmark
+from evaluation import benchmark, benchmark_measure
 from evaluation.benchmark_table import NOT_INSTALLED, Measured, build_rows, ratio, speed_figure, spread, to_csv
 from evaluation.benchmark_task import (
     AUGMENTED,
@@ -200,7 +200,7 @@ def test_help_is_quick():
 
 
 def test_a_worker_that_dies_is_reported():
-    worker = benchmark.Worker(Path(sys.executable), spec("pascal"))
+    worker = benchmark_measure.Worker(Path(sys.executable), spec("pascal"))
     try:
         with pytest.raises(DataError, match="the pascal float32 worker of base failed: KeyError: 'pascal'"):
             worker.hear()
@@ -251,10 +251,10 @@ def test_a_twin_is_the_same_network(model):
     workers = []
     try:
         for python, framework in ((sys.executable, "keras"), (TORCH_PYTHON, "pytorch")):
-            workers.append(benchmark.Worker(Path(python), spec(framework, model=model)))
+            workers.append(benchmark_measure.Worker(Path(python), spec(framework, model=model)))
         for worker in workers:
             worker.hear()
-        assert benchmark.compare_twin(workers) <= 1e-3
+        assert benchmark_measure.compare_twin(workers) <= 1e-3
     finally:
         for worker in workers:
             worker.close()

@@ -145,7 +145,7 @@ def test_unknown_filters_are_refused():
 
 def test_the_package_is_cheap_to_import():
     code = "import sys, inference.filters; assert not {'cv2', 'PIL', 'keras'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize("name", FILTERS)

@@ -92,7 +92,8 @@ def test_damaged_photos(tmp_path):
 
 @pytest.mark.slow
 def test_many_damaged_photos(tmp_path):
-    in_a_process_of_its_own(tmp_path, 60_000, 1)
+    outcomes = dict(part.split("=") for part in in_a_process_of_its_own(tmp_path, 60_000, 1).split())
+    assert int(outcomes["read"]) + int(outcomes["refused"]) == 60_000
 
 
 if __name__ == "__main__":
