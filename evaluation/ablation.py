@@ -145,7 +145,7 @@ def change(run: Entry, base: Entry) -> str:
 
 
 # Of fields that a recipe's record leaves out where they are not used (`models.recipe.Recipe.as_dict`).
-DEFAULTS = {"augmentation": "none", "label_rules": "one"}
+DEFAULTS = {"augmentation": "none", "label_rules": "one", "optimizer": "adam"}
 
 
 def figure(rows: list[Row]):

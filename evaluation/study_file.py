@@ -19,20 +19,24 @@ from data_prep.augment import PIPELINES
 from data_prep.faceset import DataError
 from data_prep.missing import TREATMENTS
 from evaluation.study_fields import checked, count, list_of, one_of, rate, seed, table, text
-from models import specialist
+from models import specialist, taught
 from models.label_rules import LABEL_RULES
-from models.recipe import LOSSES, RECIPES, Recipe
+from models.recipe import LOSSES, OPTIMIZERS, RECIPES, Recipe
 from models.registry import NAMES, folder_name, get_network, get_options
-from models.runs import Run
+from models.runs import Run, read_run
 
 CHANGES = {  # of a recipe's fields, that a block may make
     "epochs": count,
+    "batch_size": count,
     "learning_rate": rate,
     "loss": one_of(LOSSES),
     "augmentation": one_of(PIPELINES),
     "weight_decay": rate,
     "label_rules": one_of(LABEL_RULES),
+    "optimizer": one_of(OPTIMIZERS),
+    "shape_weight": rate,
 }
+OWN_WAYS = (specialist.TREATMENT, *taught.TREATMENTS)  # of training, which are treatments of missing points too
 BASELINES = ("ridge", "nearest_neighbour")  # `python -m models.<name>`, without recipe and seed
 
 
@@ -62,33 +66,31 @@ class DataSet:
 class Training:
     """A run trained on the data set. A baseline has no recipe and no seed.
 
-    epochs, learning_rate, loss, augmentation, weight_decay, label_rules: in place of the recipe's.
-    treatment: that the data are prepared with. specialist: whether `models.specialist` trains it, which makes another
-    treatment of it.
+    changes: fields of the recipe by name, in place of its own.
+    treatment: that the data are prepared with. own_way: a treatment that is a way to train, in place of it
+    (`OWN_WAYS`). teacher: run folder, where that needs one.
     """
 
     model: str
     treatment: str
     recipe_name: str | None = None
     seed: int | None = None
-    epochs: int | None = None
-    specialist: bool = False
-    learning_rate: float | None = None
-    loss: str | None = None
-    augmentation: str | None = None
-    weight_decay: float | None = None
-    label_rules: str | None = None
+    changes: dict = field(default_factory=dict)
+    own_way: str | None = None
+    teacher: Path | None = None
     options: tuple[tuple[str, object], ...] = ()  # of the network, by name
-
-    @property
-    def changes(self) -> dict:
-        """Of the recipe, by field."""
-        return {field: getattr(self, field) for field in CHANGES}
 
     @property
     def own_treatment(self) -> str:
         """What its folder and its config.json name."""
-        return specialist.TREATMENT if self.specialist else self.treatment
+        return self.own_way or self.treatment
+
+    @property
+    def manifest_changes(self) -> dict:
+        """Of its data's manifest, otherwise than the prepared data set has it. Raises DataError without its teacher."""
+        if self.teacher:
+            return taught.Teaching(read_run(self.teacher), self.own_way).about()
+        return {"treatment": self.own_treatment}
 
     @property
     def recipe(self) -> Recipe | None:
@@ -113,7 +115,13 @@ class Training:
         network = {f"--{option}": value for option, value in self.options}
         given = {**network, "--recipe": self.recipe_name, **changes, "--seed": self.seed}
         options = [(option, str(value)) for option, value in given.items() if value is not None]
-        module = ("models.specialist", "--model", self.model) if self.specialist else (f"models.{self.model}",)
+        if self.own_way in taught.TREATMENTS:
+            gaps = ["--gaps"] if self.own_way == "taught_gaps" else []
+            module = ("models.taught", "--model", self.model, "--teacher", str(self.teacher), *gaps)
+        elif self.own_way:
+            module = ("models.specialist", "--model", self.model)
+        else:
+            module = (f"models.{self.model}",)
         return (*module, *(word for pair in options for word in pair))
 
 
@@ -241,9 +249,9 @@ def _data_set(name: str, fields: object) -> DataSet:
 
 def _trainings(where: str, fields: dict, seeds: dict[str, tuple[int, ...] | None]) -> list[Training]:
     """Every model with every recipe, treatment and seed of the block."""
-    grid = {"models": NAMES, "recipes": RECIPES, "treatments": (*TREATMENTS, specialist.TREATMENT)}
+    grid = {"models": NAMES, "recipes": RECIPES, "treatments": (*TREATMENTS, *OWN_WAYS)}
     required = {name: list_of(one_of(names)) for name, names in grid.items()}
-    block = checked(where, fields, required, {"seeds": list_of(seed), "options": table, **CHANGES})
+    block = checked(where, fields, required, {"seeds": list_of(seed), "options": table, "teacher": text, **CHANGES})
     changes = {field: block[field] for field in CHANGES}
     options = tuple((block["options"] or {}).items())
     for model in block["models"]:
@@ -253,12 +261,21 @@ def _trainings(where: str, fields: dict, seeds: dict[str, tuple[int, ...] | None
             get_network(model, **dict(options))  # refuses values that it does not take
         except TypeError as error:  # of another kind
             raise DataError(f"{where}: options of {model}: {dict(options)} ({error})") from error
+    if (block["teacher"] is not None) != any(treatment in taught.TREATMENTS for treatment in block["treatments"]):
+        raise DataError(f"{where}: teacher goes with the treatments {', '.join(taught.TREATMENTS)}, and they with it")
     if without := [recipe for recipe in block["recipes"] if not (block["seeds"] or seeds[recipe])]:
         raise DataError(f"{where}: recipe {without[0]} has no seeds, neither here nor in [seeds]")
     return [
-        Training(model, treatment, recipe, number, **changes, options=options)
-        if treatment != specialist.TREATMENT
-        else Training(model, "none", recipe, number, specialist=True, **changes, options=options)
+        Training(
+            model=model,
+            treatment="none" if treatment in OWN_WAYS else treatment,
+            recipe_name=recipe,
+            seed=number,
+            changes=changes,
+            own_way=treatment if treatment in OWN_WAYS else None,
+            teacher=Path(block["teacher"]) if treatment in taught.TREATMENTS else None,
+            options=options,
+        )
         for recipe in block["recipes"]
         for treatment in block["treatments"]
         for number in block["seeds"] or seeds[recipe]

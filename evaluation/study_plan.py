@@ -224,8 +224,8 @@ def _with_state(
 def training_warning(folder: Path, run: Training, data: Prepared) -> str:
     """What the run's own command warns of at a finished run. Raises DataError where it is not the one asked for."""
     said = StringIO()
-    # Its data as it was trained on them: an applied network's are others, and the specialist's treatment is its own.
-    data = replace(data, manifest={**data.manifest, "treatment": run.own_treatment})
+    # Its data as it was trained on them: an applied network's are others, and a way to train is a treatment, too.
+    data = replace(data, manifest={**data.manifest, **run.manifest_changes})
     with redirect_stderr(said):
         if run.recipe is None:
             pixel_baselines.check_same(folder, run.model, data)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data_prep.prepared import Prepared
 from evaluation.study_file import Training
+from models import specialist
 from models.precision import cpu_has_bfloat16
 
 
@@ -27,11 +28,11 @@ class Times:
         recipe = (run.network, run.recipe.name if run.recipe else None)
         alike = [config for config in self.finished if _recipe_of(config) == recipe]
         if prepared is None:
-            alike = [config for config in alike if ("parts" in config) == run.specialist]
+            alike = [config for config in alike if ("parts" in config) == (run.own_way == specialist.TREATMENT)]
             close = [config for config in alike if config.get("data") == data] or alike
             return sum(config["train_seconds"] for config in close) / len(close) if close else None
         faces = len(prepared.train)
-        if run.specialist:
+        if run.own_way == specialist.TREATMENT:
             faces += prepared.manifest["complete_faces"]["train"]
         if alike:
             return sum(config["train_seconds"] for config in alike) / sum(map(_faces_of, alike)) * faces

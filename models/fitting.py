@@ -57,16 +57,19 @@ def fit(
     keras.mixed_precision.set_global_policy(policy)
     network = model.build(train.images.shape[1:], mean_face)
     batches = Batches(train.images, train.filled, recipe.batch_size, seed, recipe.pipeline(schema))
-    loss = get_loss(recipe.loss, train.images.shape[2])
+    loss, trained = get_loss(recipe.loss, train.images.shape[2]), network
+    if recipe.shape_weight is not None:
+        trained, loss = with_shape(network, loss, recipe.shape_weight)
     val_batches = Batches(val.images, val.filled, PREDICT_BATCH)
     clock, stopping = EpochClock(keras), early_stopping(keras, recipe)
     start, start_cpu, history = time.perf_counter(), time.process_time(), {"epoch": []}
     for stage in (stages := recipe.stages()):
         if len(stages) > 1:
             backbone(network).trainable = stage is stages[-1]
-        compile_network(keras, network, loss, learning_rate(keras, stage, len(batches)), recipe.weight_decay)
+        rate = learning_rate(keras, stage, len(batches))
+        compile_network(keras, trained, loss, rate, recipe.optimizer, recipe.weight_decay)
         done = len(history["epoch"])
-        fitted = network.fit(
+        fitted = trained.fit(
             batches,
             shuffle=False,  # `batches` shuffles rows itself
             validation_data=val_batches,
@@ -93,14 +96,33 @@ def fit(
     return Fitted(final, history, best_epoch, round(seconds, 1), round(cpu_seconds, 1))
 
 
-def compile_network(keras, network, loss, rate, weight_decay: float | None = None) -> None:
-    """Adam on a masked loss with the MAE as metric. rate: a number or a Keras schedule. weight_decay: see `Recipe`."""
+def with_shape(network, loss, weight: float):
+    """The network and loss to train with where the shape of the maps counts too. Raises DataError where it has none."""
+    from models.layers import with_maps
+    from models.losses import masked_shape
+
+    found = with_maps(network)
+    if found is None:
+        raise DataError(f"{network.name} draws no maps whose shape a loss could be on; shape_weight is for dsnt")
+    trained, places, cell = found
+    shape = masked_shape(places, cell)
+    return trained, lambda truth, output: loss(truth, output) + weight * shape(truth, output)
+
+
+def compile_network(keras, network, loss, rate, kind: str = "adam", weight_decay: float | None = None) -> None:
+    """A masked loss with the MAE as metric. rate: a number or a Keras schedule. kind, weight_decay: see `Recipe`."""
     from models.losses import MaskedMAE, MaskedMSE
 
-    if weight_decay is None:
+    if kind == "muon":
+        from models.muon import ConvMuon
+
+        decay = weight_decay or 0.0
+        optimizer = ConvMuon(rate, weight_decay=decay, adam_weight_decay=decay, exclude_layers=["maps", "outputs"])
+    elif weight_decay is None:
         optimizer = keras.optimizers.Adam(rate)
     else:
         optimizer = keras.optimizers.AdamW(rate, weight_decay=weight_decay)
+    if weight_decay is not None:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     network.compile(
         optimizer=optimizer,

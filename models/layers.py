@@ -58,13 +58,32 @@ def cell_centres(cells, image_size):
     return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32)
 
 
+def draws_maps(network) -> bool:
+    """Whether a network ends in `centre_of_mass`."""
+    return [layer.name for layer in network.layers[-2:]] == ["distribution", "keypoints"]
+
+
+def with_maps(network):
+    """The network with each map's softmax behind its keypoint: [B, K, 2 + cells]; the cells' places, a cell's width.
+
+    places: float32 [cells, 2] in pixels; the width is in pixels, too. None for a network that does not end in
+    `centre_of_mass`.
+    """
+    if not draws_maps(network):
+        return None
+    distribution, mean = network.layers[-2].output, network.layers[-1]
+    places = np.asarray(mean.kernel)
+    both = layers.Concatenate(dtype="float32", name="keypoints_and_maps")([mean(distribution), distribution])
+    return Model(network.input, both, name=network.name), places, float(places[1, 0] - places[0, 0])
+
+
 def with_spread(network):
     """The network with a second output, float32 [B, K]: how widely each map lies about its keypoint, in pixels.
 
     That is the distribution's standard deviation, the root of E|x - E x|^2; half of it in x where x and y are alike. A
     network that ends in `centre_of_mass` has one; None for any other.
     """
-    if [layer.name for layer in network.layers[-2:]] != ["distribution", "keypoints"]:
+    if not draws_maps(network):
         return None
     distribution, mean = network.layers[-2].output, network.layers[-1]
     places = np.asarray(mean.kernel)

@@ -28,6 +28,8 @@ class Recipe:
     augmentation: str = "none"  # of training faces, a name in `data_prep.augment.PIPELINES`
     weight_decay: float | None = None  # per step and unit of learning rate, of kernels alone: Adam becomes AdamW
     label_rules: str = "one"  # or "by_source": outputs of their own where two sources label by different rules
+    optimizer: str = "adam"  # or "muon", see models/muon.py
+    shape_weight: float | None = None  # px^2; of the loss on the shape of a network's maps, `losses.masked_shape`
 
     def __post_init__(self):
         if self.epochs < 1 or self.batch_size < 1 or not 0 < self.learning_rate < math.inf:
@@ -36,11 +38,14 @@ class Recipe:
             )
         if self.weight_decay is not None and not 0 <= self.weight_decay < math.inf:
             raise DataError(f"recipe {self.name}: weight decay is {self.weight_decay}; 0 or more is accepted")
+        if self.shape_weight is not None and not 0 < self.shape_weight < math.inf:
+            raise DataError(f"recipe {self.name}: shape weight is {self.shape_weight}; a number above 0 is accepted")
         for field, accepted in (
             ("loss", LOSSES),
             ("schedule", SCHEDULES),
             ("augmentation", PIPELINES),
             ("label_rules", LABEL_RULES),
+            ("optimizer", OPTIMIZERS),
         ):
             if getattr(self, field) not in accepted:
                 raise DataError(f"unknown {field} {getattr(self, field)!r}; accepted: {', '.join(accepted)}")
@@ -71,6 +76,8 @@ class Recipe:
             "augmentation": "none",
             "weight_decay": None,
             "label_rules": "one",
+            "optimizer": "adam",
+            "shape_weight": None,
         }
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
@@ -82,6 +89,7 @@ class Recipe:
 
 LOSSES = ("mse", "smooth_l1", "l1", "wing")
 SCHEDULES = ("constant", "cosine")
+OPTIMIZERS = ("adam", "muon")
 
 RECIPES = {
     recipe.name: recipe

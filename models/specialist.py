@@ -14,7 +14,6 @@ parameters and seconds are those of both, `epochs` is of the part that went on f
 points, and `parts` tells of each. In its history.csv the columns of the four points begin with `four_`.
 """
 
-import argparse
 import sys
 from dataclasses import replace
 from itertools import groupby
@@ -29,7 +28,7 @@ from models import fitting, trainer
 from models.backend import import_keras
 from models.fitting import Fitted
 from models.recipe import Recipe
-from models.registry import NAMES, Network
+from models.registry import Network
 
 TREATMENT = "specialist"
 DESCRIPTION = "the four points of every row by a network of their own, the others learned from complete rows"
@@ -38,21 +37,18 @@ FOUR = replace(KAGGLE15, name="kaggle15, second source", points=SECOND_SOURCE_PO
 
 
 def main(argv: list[str] | None = None) -> int:
-    chooser = argparse.ArgumentParser(add_help=False)
-    chooser.add_argument("--model", default="v1", metavar="NAME", help=f"{', '.join(NAMES)} (default: v1)")
-    model = chooser.parse_known_args(argv)[0].model  # first, for the other options depend on it
-    if model not in NAMES:
-        print(f"models.specialist: error: unknown model {model!r}; accepted: {', '.join(NAMES)}", file=sys.stderr)
+    try:
+        args = trainer.parse_with_model(
+            "models.specialist",
+            "v1",
+            argv,
+            description="Train a network for the four points of every row, and once more for all fifteen on the "
+            "complete rows, and write the run folder of the two merged.",
+        )
+    except DataError as error:
+        print(f"models.specialist: error: {error}", file=sys.stderr)
         return 2
-    args = trainer.parse_arguments(
-        "models.specialist",
-        model,
-        argv,
-        parents=[chooser],
-        description=f"Train the network {model} for the four points of every row, and once more for all fifteen on "
-        "the complete rows, and write the run folder of the two merged.",
-    )
-    return trainer.make_run("models.specialist", model, args, load=load_unfilled, fit=fit)
+    return trainer.make_run("models.specialist", args.model, args, load=load_unfilled, fit=fit)
 
 
 def load_unfilled(folder: Path) -> Prepared:

@@ -21,8 +21,8 @@ from models.fitting import PREDICT_BATCH, Fitted, fit
 from models.label_rules import LABEL_RULES, answers
 from models.precision import PRECISIONS, resolve
 from models.provenance import commit, provenance
-from models.recipe import LOSSES, RECIPES, Recipe, get_recipe
-from models.registry import Network, folder_name, get_network, get_options
+from models.recipe import LOSSES, OPTIMIZERS, RECIPES, Recipe, get_recipe
+from models.registry import NAMES, Network, folder_name, get_network, get_options
 from models.runs import RECORD_FILES, Predictions, Run, publish, read_run, write_record
 
 LOSS_LABELS = {
@@ -53,6 +53,8 @@ def make_run(module: str, model: str, args: argparse.Namespace, load: Callable =
             augmentation=args.augmentation,
             weight_decay=args.weight_decay,
             label_rules=args.label_rules,
+            optimizer=args.optimizer,
+            shape_weight=args.shape_weight,
         )
         if network.start:
             check_not_seen(network.start, data)
@@ -96,6 +98,9 @@ def parse_arguments(module: str, model: str, argv: list[str] | None, **parser_se
     parser.add_argument("--weight-decay", type=float, help="Adam becomes AdamW (default: the recipe's)")
     parser.add_argument("--label-rules", choices=LABEL_RULES, help="by_source: outputs of their own for points that two"
                         " label sources put elsewhere (default: the recipe's)")  # fmt: skip
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, help="default: the recipe's")
+    parser.add_argument("--shape-weight", type=float, metavar="PX2", help="of a loss on the shape of the maps, for"
+                        " networks that draw some (default: the recipe's)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of initial weights, order and dropout (default: 0)")
     parser.add_argument("--output", type=Path, help="default: runs/<data>/<model>-<recipe>-<treatment>-s<seed>")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto",
@@ -107,6 +112,21 @@ def parse_arguments(module: str, model: str, argv: list[str] | None, **parser_se
         parser.error("--seed must be 0 or more")
     args.command = shlex.join(["python", "-m", module, *(sys.argv[1:] if argv is None else argv)])
     return args
+
+
+def parse_with_model(
+    module: str, default: str, argv: list[str] | None, options: argparse.ArgumentParser | None = None, **parser_settings
+) -> argparse.Namespace:
+    """As `parse_arguments`, where `--model` says which network it is and `options` has further ones of the module.
+
+    Raises DataError naming the known networks for an unknown one.
+    """
+    chooser = argparse.ArgumentParser(add_help=False, parents=[options] if options else [])
+    chooser.add_argument("--model", default=default, metavar="NAME", help=f"{', '.join(NAMES)} (default: {default})")
+    model = chooser.parse_known_args(argv)[0].model  # first, for the other options depend on it
+    if model not in NAMES:
+        raise DataError(f"unknown model {model!r}; accepted: {', '.join(NAMES)}")
+    return parse_arguments(module, model, argv, parents=[chooser], **parser_settings)
 
 
 def default_folder(data: Prepared, model: str, recipe: Recipe, seed: int) -> Path:
@@ -123,10 +143,12 @@ def check_same(folder: Path, model: Network, data: Prepared, recipe: Recipe, see
         "recipe": recipe.as_dict(),
         "seed": seed,
         "treatment": data.manifest["treatment"],
+        "teacher": data.manifest.get("teacher"),
         "split": split_of(data),
         "source": [data.manifest["source"][key] for key in source],
     }
-    found = {"options": {}, **config, "source": [(config.get("data_source") or {}).get(key) for key in source]}
+    found_source = [(config.get("data_source") or {}).get(key) for key in source]
+    found = {"options": {}, "teacher": None, **config, "source": found_source}
     different = [name for name, value in asked.items() if found.get(name) != value]
     if precision not in ("auto", config.get("precision")):
         different.append("precision")
@@ -190,6 +212,7 @@ def train(
         "train_faces": len(data.train),
         **times(fitted),
         **({"parts": fitted.parts} if fitted.parts else {}),
+        **({"teacher": teacher} if (teacher := data.manifest.get("teacher")) else {}),
         **made_by,
     }
     write_run(folder, fitted.network, config, fitted.history, data)
@@ -222,14 +245,19 @@ def times(fitted: Fitted) -> dict:
     }
 
 
-def predict(network, split: Split) -> Predictions:
-    """Predictions of a network for one split, and their errors against its labels after treatment."""
-    images = np.asarray(split.images)
+def outputs(network, images: np.ndarray) -> np.ndarray:
+    """What a network answers, batch by batch: float32 [N, K, 2] in pixels for images [N, H, W]."""
+    images = np.asarray(images)
     parts = [
         np.asarray(network.predict_on_batch(images[i : i + PREDICT_BATCH]), dtype=np.float32)
         for i in range(0, len(images), PREDICT_BATCH)
     ]
-    predicted = answers(np.concatenate(parts), split.sources)
+    return np.concatenate(parts)
+
+
+def predict(network, split: Split) -> Predictions:
+    """Predictions of a network for one split, and their errors against its labels after treatment."""
+    predicted = answers(outputs(network, split.images), split.sources)
     return Predictions(
         ids=np.asarray(split.ids),
         groups=np.asarray(split.groups),

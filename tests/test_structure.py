@@ -41,7 +41,10 @@ def test_no_floor_looks_up(floor):
 
 COMMANDS = (
     *("data_prep", "data_prep.relatives_fit"),
-    *(f"models.{name}" for name in (*NAMES, "ridge", "nearest_neighbour", "specialist", "apply", "pretrained")),
+    *(
+        f"models.{name}"
+        for name in (*NAMES, "ridge", "nearest_neighbour", "specialist", "taught", "apply", "pretrained")
+    ),
     *("evaluation", "evaluation.study", "evaluation.leakage", "evaluation.report", "evaluation.benchmark"),
     "evaluation.ablation",
     *("evaluation.features", "evaluation.submission", "data_prep.augment"),

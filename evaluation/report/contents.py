@@ -7,10 +7,10 @@ from data_prep.missing import TREATMENTS
 from evaluation.report import pictures, records, sections, sentences, tables
 from evaluation.report.pictures import Picture
 from evaluation.report.tables import Row, words
-from models import specialist
+from models import specialist, taught
 
 NOISE = "label_noise"
-DESCRIPTIONS = {**TREATMENTS, specialist.TREATMENT: specialist.DESCRIPTION}
+DESCRIPTIONS = {**TREATMENTS, specialist.TREATMENT: specialist.DESCRIPTION, **taught.TREATMENTS}
 CLUSTERS = "../grouping/clusters.csv"  # how relatives among the faces were found
 PICTURES_OF_GROUPING = ("../grouping/precision_recall.png", "../grouping/clusters.png")
 

@@ -1,0 +1,120 @@
+"""taught: a network that learns from another's answers beside the labels (knowledge distillation).
+
+Another way to meet missing points, to compare with the treatments of `data_prep.missing`. A network that was trained
+before, the teacher, answers every training face, as the mean of the image and its mirror image. Two thirds of the
+Kaggle rows label four points of fifteen; the teacher's answers stand in for the others (pseudo-labels, Lee 2013). Under
+`taught` each label, too, is averaged with the teacher's answer, which has less noise than one person's or tracker's
+click (Hinton, Vinyals & Dean 2015, arXiv 1503.02531); under `taught_gaps` labels stay as they are. The answers move
+with the face when it is augmented. The epoch to keep is chosen on true labels alone, as always.
+
+    python -m models.taught --model dsnt --size small --teacher models/weights/dsnt-best --recipe best
+        --data data/prepared/kaggle15-none
+
+The teacher must have been trained on the same split: one that has seen validation or test faces is refused.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.faceset import DataError
+from data_prep.prepared import Prepared, Split, load
+from data_prep.schema import Schema
+from data_prep.sources import sha256_of
+from models import fitting, label_rules, trainer
+from models.apply import load_network
+from models.fitting import Fitted
+from models.recipe import Recipe
+from models.registry import Network
+from models.runs import Run, read_run
+from models.second_look import SecondLook
+
+TREATMENTS = {
+    "taught": "another network's answers, averaged with the label where there is one",
+    "taught_gaps": "another network's answers where there is no label",
+}
+SHARE = {"taught": 0.5, "taught_gaps": 0.0}  # of the teacher in a labelled point
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--teacher", type=Path, metavar="RUN", help="run folder with a model.keras (required)")
+    options.add_argument("--gaps", action="store_true", help="the teacher fills in missing points only")
+    try:
+        args = trainer.parse_with_model(
+            "models.taught",
+            "dsnt",
+            argv,
+            options,
+            description="Train a network on labels and on another network's answers, and write its run folder.",
+        )
+        if args.teacher is None:
+            raise DataError("--teacher is missing; a run folder with a model.keras is accepted")
+        teaching = Teaching(read_run(args.teacher), "taught_gaps" if args.gaps else "taught")
+    except (DataError, OSError) as error:
+        print(f"models.taught: error: {error}", file=sys.stderr)
+        return 2
+    return trainer.make_run("models.taught", args.model, args, load=teaching.load, fit=teaching.fit)
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """A teacher, and how its answers and the labels are put together: a name in `TREATMENTS`."""
+
+    teacher: Run
+    treatment: str
+
+    def load(self, folder: Path) -> Prepared:
+        """A prepared data set, under this treatment.
+
+        Raises DataError where its gaps are filled or its rows left out, or the teacher has seen its validation or test
+        faces or answers with other points.
+        """
+        data, config = load(folder), self.teacher.config
+        if (treatment := data.manifest["treatment"]) != "none":
+            raise DataError(f"{folder} was prepared with --missing {treatment}; a teacher needs --missing none")
+        trainer.check_not_seen(self.teacher, data)
+        image_size = list(data.train.images.shape[1:])
+        if (config["schema"], config["image_size"]) != (data.schema.name, image_size):
+            raise DataError(
+                f"{self.teacher.folder} was trained for {config['schema']} on {config['image_size']} pixels, "
+                f"{folder} has {data.schema.name} and {image_size}"
+            )
+        return replace(data, manifest={**data.manifest, **self.about()})
+
+    def about(self) -> dict:
+        """What the manifest of data under this treatment says: which network teaches, by its hash."""
+        network, config = self.teacher.folder / "model.keras", self.teacher.config
+        about = {name: config.get(name) for name in ("run", "model", "commit", "command")}
+        about["sha256"] = sha256_of([network]) if network.is_file() else None
+        return {"treatment": self.treatment, "teacher": about}
+
+    def fit(
+        self, model: Network, train: Split, val: Split, schema: Schema, mean_face: np.ndarray, recipe: Recipe,
+        seed: int, policy: str, tensorboard: Path | None = None,
+    ) -> Fitted:  # fmt: skip
+        """`models.fitting.fit` on what the teacher makes of the labels of `train`."""
+        network = SecondLook(load_network(self.teacher.folder / "model.keras"))
+        outputs = trainer.outputs(network, train.images)
+        if recipe.label_rules == "by_source" and label_rules.has_two(train, schema):
+            train, val, schema = (*map(label_rules.with_own_outputs, (train, val)), label_rules.BY_SOURCE)
+            mean_face = label_rules.mean_outputs(train, mean_face)
+            if outputs.shape[1] != len(schema):
+                outputs = label_rules.spread(outputs, np.asarray(train.sources))
+        else:
+            outputs = label_rules.answers(outputs, np.asarray(train.sources))
+        train = replace(train, filled=put_together(train.filled, outputs, SHARE[self.treatment]))
+        return fitting.fit(model, train, val, schema, mean_face, recipe, seed, policy, tensorboard)
+
+
+def put_together(labels: np.ndarray, answers: np.ndarray, share: float) -> np.ndarray:
+    """Labels [N, K, 2] to learn: the answer where there is none (NaN), else the mean, the answer weighing `share`."""
+    mean = (1 - share) * labels + share * answers
+    return np.where(np.isnan(labels), answers, mean).astype(np.float32)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
