@@ -126,6 +126,18 @@ RECIPES = {
             weight_decay=0.02,
             label_rules="by_source",
         ),
+        # What ideas for the recipe above are tried on, each against this: studies/kaggle15-ablation.toml.
+        Recipe(
+            "short",
+            epochs=20,
+            batch_size=64,
+            learning_rate=2e-3,
+            loss="l1",
+            schedule="cosine",
+            augmentation="medium",
+            weight_decay=0.02,
+            label_rules="by_source",
+        ),
     )
 }
 
