@@ -29,7 +29,7 @@ class Recipe:
     weight_decay: float | None = None  # per step and unit of learning rate, of kernels alone: Adam becomes AdamW
     label_rules: str = "one"  # or "by_source": outputs of their own where two sources label by different rules
     optimizer: str = "adam"  # or "muon", see models/muon.py
-    shape_weight: float | None = None  # px^2; of the loss on the shape of a network's maps, `losses.masked_shape`
+    shape_weight: float | None = None  # of the loss on the shape of a network's maps, `losses.masked_shape`
 
     def __post_init__(self):
         if self.epochs < 1 or self.batch_size < 1 or not 0 < self.learning_rate < math.inf:

@@ -99,8 +99,8 @@ def parse_arguments(module: str, model: str, argv: list[str] | None, **parser_se
     parser.add_argument("--label-rules", choices=LABEL_RULES, help="by_source: outputs of their own for points that two"
                         " label sources put elsewhere (default: the recipe's)")  # fmt: skip
     parser.add_argument("--optimizer", choices=OPTIMIZERS, help="default: the recipe's")
-    parser.add_argument("--shape-weight", type=float, metavar="PX2", help="of a loss on the shape of the maps, for"
-                        " networks that draw some (default: the recipe's)")  # fmt: skip
+    parser.add_argument("--shape-weight", type=float, help="of a loss on the shape of the maps, for networks that draw"
+                        " some (default: the recipe's)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of initial weights, order and dropout (default: 0)")
     parser.add_argument("--output", type=Path, help="default: runs/<data>/<model>-<recipe>-<treatment>-s<seed>")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto",

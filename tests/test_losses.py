@@ -15,6 +15,7 @@ from models.losses import (  # noqa: E402  (needs Keras' backend set up first)
     get_loss,
     masked_l1,
     masked_mse,
+    masked_shape,
     masked_smooth_l1,
     masked_wing,
 )
@@ -38,6 +39,8 @@ def test_mse_of_complete_labels_is_the_common_one():
 @pytest.mark.parametrize("loss", [masked_mse, masked_smooth_l1(2.0), masked_l1, masked_wing(2, 1)])
 def test_nothing_labelled_costs_nothing(loss):
     assert float(loss(np.full_like(TRUTH, NAN), PREDICTED)) == 0
+    maps = np.full((2, 2, 5), 1 / 3, np.float32)
+    assert float(masked_shape(np.eye(3, 2, dtype=np.float32), 1.0)(np.full_like(TRUTH, NAN), maps)) == 0
 
 
 def test_smooth_l1_by_hand():
@@ -57,6 +60,35 @@ def test_wing_by_hand():
     # As published, at 256 px: width 10, curvature 2; an error of 2 px costs 10 ln 2.
     truth, predicted = np.zeros((1, 1, 2), np.float32), np.full((1, 1, 2), 2, np.float32)
     assert float(get_loss("wing", 256)(truth, predicted)) == pytest.approx(10 * math.log(2), rel=1e-6)
+
+
+def test_the_coordinates_are_all_that_other_losses_see():
+    with_maps = np.concatenate([PREDICTED, np.full((2, 2, 4), 99, np.float32)], axis=-1)
+    for loss in (masked_mse, masked_l1):
+        assert float(loss(TRUTH, with_maps)) == float(loss(TRUTH, PREDICTED))
+
+
+def test_shape_by_hand():
+    """Cells at x = 0, 2 and 4, a sigma of 2: about a label at 2 the weights are e^-1/2, 1, e^-1/2."""
+    places = np.array([[0, 0], [2, 0], [4, 0]], np.float32)
+    side = math.exp(-0.5) / (1 + 2 * math.exp(-0.5))
+    gaussian, elsewhere = [side, 1 - 2 * side, side], [1, 0, 0]
+    truth = np.array([[[2, 0], [2, 0], [NAN, 7]]], np.float32)  # the third is unlabelled: half a label is none
+
+    def loss(first, second):
+        maps = [[9, 9, *first], [9, 9, *second], [9, 9, 0.2, 0.2, 0.6]]
+        return float(masked_shape(places, 2.0)(truth, np.array([maps], np.float32)))
+
+    assert loss(gaussian, gaussian) == pytest.approx(0, abs=1e-6)
+    # Half the divergence of each from the mean of both; p ln p / m of [1, 0, 0] is ln 2 / (1 + side).
+    mean = [(1 + side) / 2, (1 - 2 * side) / 2, side / 2]
+    wanted = sum(p * math.log(p / m) for p, m in zip(gaussian, mean, strict=True))
+    expected = (wanted + math.log(1 / mean[0])) / 2
+    assert loss(elsewhere, elsewhere) == pytest.approx(expected, rel=1e-5)
+    assert loss(elsewhere, gaussian) == pytest.approx(expected / 2, rel=1e-5)  # the mean over two labelled points
+    # Far from every cell, where plain exponentials would underflow to 0 / 0.
+    truth[0, 0] = 500, 500
+    assert 0 < loss(elsewhere, gaussian) <= math.log(2)
 
 
 def test_smooth_l1_is_that_of_the_68_point_projects():

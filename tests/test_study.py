@@ -24,6 +24,7 @@ from models import pixel_baselines, specialist, trainer
 from models.recipe import get_recipe
 from models.registry import NAMES, get_network
 from models.runs import Predictions, read_run, write_record
+from models.taught import Teaching
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -285,6 +286,27 @@ def test_the_specialist_is_a_treatment_of_data_prepared_with_none(here):
     assert states(plan(asked)) | {name: DONE, name.replace("s0", "s1"): DIFFERS} == states(plan(asked))
     with pytest.raises(DataError, match=r"\[baselines\]: treatments 'specialist' is unknown"):
         read('["specialist"]'.join(SMALL.rsplit('["none"]', 1)))
+
+
+def test_a_taught_network_names_its_teacher(here):
+    finish("runs/other", "lenet5-s0")
+    (Path("runs/other/lenet5-s0") / "model.keras").write_bytes(b"a network")
+    treatments = SMALL.replace('["none"]', '["taught_gaps"]\nteacher = "runs/other/lenet5-s0"', 1)
+    asked, name = read(treatments), "base-quick+epochs=1-taught_gaps-s0"
+    assert [run.name for run in asked.runs[:2]] == [name, name.replace("s0", "s1")]
+    step = next(step for step in plan(asked) if step.output.name == name)
+    assert (step.state, step.needs) == (TO_DO, (Path("data/prepared/tiny"),))
+    assert step.command == (
+        "python -m models.taught --data data/prepared/tiny --model base --teacher runs/other/lenet5-s0 --gaps"
+        " --recipe quick --epochs 1 --seed 0"
+    )
+    about = Teaching(read_run(Path("runs/other/lenet5-s0")), "taught_gaps").about()
+    finish("runs/tiny", name, **about)
+    finish("runs/tiny", name.replace("s0", "s1"), **{**about, "teacher": {**about["teacher"], "sha256": "another"}})
+    assert states(plan(asked)) | {name: DONE, name.replace("s0", "s1"): DIFFERS} == states(plan(asked))
+    for wrong in (SMALL.replace('["none"]', '["taught"]', 1), treatments.replace("taught_gaps", "none")):
+        with pytest.raises(DataError, match="teacher goes with the treatments taught, taught_gaps"):
+            read(wrong)
 
 
 def test_expected_time_of_the_specialist_by_hand(here):

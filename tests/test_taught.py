@@ -1,0 +1,112 @@
+"""Learning from another network's answers: how they and the labels are put together, and a run from end to end."""
+
+import numpy as np
+import pytest
+
+from data_prep import __main__ as data_prep
+from data_prep.prepared import load
+from models import taught, trainer
+from models.runs import read_run
+
+SHORT = ("--epochs", "1", "--batch-size", "16")
+
+
+def prepare(folder, *options):
+    words = ("--source", "synthetic", "--count", "80", "--no-analysis", *options, "--output", str(folder))
+    assert data_prep.main([*words]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return prepare(tmp_path_factory.mktemp("prepared") / "tiny", "--missing", "none")
+
+
+@pytest.fixture(scope="module")
+def teacher(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "teacher"
+    assert trainer.main("lenet5", ["--data", str(data), *SHORT, "--output", str(folder)]) == 0
+    return folder
+
+
+def test_answers_and_labels_by_hand():
+    nan = np.nan
+    labels = np.array([[[10, 20], [nan, nan]], [[nan, nan], [5, 5]]], np.float32)
+    answers = np.array([[[12, 20], [30, 40]], [[1, 2], [6, 9]]], np.float32)
+    half = [[[11, 20], [30, 40]], [[1, 2], [5.5, 7]]]
+    gaps = [[[10, 20], [30, 40]], [[1, 2], [5, 5]]]
+    np.testing.assert_array_equal(taught.put_together(labels, answers, 0.5), np.array(half, np.float32))
+    np.testing.assert_array_equal(taught.put_together(labels, answers, 0.0), np.array(gaps, np.float32))
+
+
+@pytest.mark.parametrize("rules", ["one", "by_source"])
+@pytest.mark.parametrize("treatment", taught.TREATMENTS)
+def test_what_the_network_learns(data, teacher, monkeypatch, rules, treatment):
+    """True labels are those of every training face's own source; the answers of a network of 15 outputs likewise."""
+    learned = {}
+
+    def fit(model, train, val, schema, *_):
+        learned.update(train=train, val=val, points=len(schema))
+
+    monkeypatch.setattr(taught.fitting, "fit", fit)  # what is shown is what it is given
+    found = taught.Teaching(read_run(teacher), treatment)
+    prepared = found.load(data)
+    recipe = trainer.get_recipe("quick").with_changes(label_rules=rules)
+    found.fit(None, prepared.train, prepared.val, prepared.schema, np.full((15, 2), 48.0), recipe, 0, "float32")
+    train, val, seen = learned["train"], learned["val"], np.asarray(prepared.train.observed)
+    assert learned["points"] == train.filled.shape[1] == {"one": 15, "by_source": 17}[rules]
+    assert np.isnan(np.asarray(val.filled)[~np.asarray(val.observed)]).all()
+    if rules == "one":
+        assert not np.isnan(train.filled).any()
+        same = np.isclose(train.filled, prepared.train.keypoints).all(axis=-1)[seen]
+        assert same.all() if treatment == "taught_gaps" else not same.any()
+    else:  # a first-source row says nothing of the second source's two points, and the other way round
+        gaps = np.isnan(train.filled).any(axis=-1)
+        np.testing.assert_array_equal(gaps.sum(axis=1), 2)
+
+
+def test_a_run_names_its_teacher(data, teacher, tmp_path, capsys):
+    options = ["--teacher", str(teacher), "--model", "base", "--data", str(data), *SHORT]
+    output = ["--output", str(tmp_path / "run")]
+    assert taught.main([*options, *output]) == 0
+    config = read_run(tmp_path / "run").config
+    assert (config["treatment"], config["model"], config["teacher"]["model"]) == ("taught", "base", "lenet5")
+    assert config["teacher"]["sha256"] == trainer_hash(teacher)
+    assert "--teacher" in config["command"]
+    assert taught.main([*options, *output]) == 0
+    assert "is a finished run" in capsys.readouterr().out
+    assert taught.main([*options, *output, "--gaps"]) == 2
+    assert "another treatment" in capsys.readouterr().err
+
+
+def trainer_hash(folder):
+    import hashlib
+
+    return hashlib.sha256((folder / "model.keras").read_bytes()).hexdigest()
+
+
+def test_what_cannot_teach_is_named(data, teacher, tmp_path, capsys):
+    def says(*words):
+        assert taught.main([*SHORT, "--model", "base", *words, "--output", str(tmp_path / "run")]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    assert "--teacher is missing" in says("--data", str(data))
+    assert "is not a finished run" in says("--data", str(data), "--teacher", str(tmp_path))
+    assert "unknown model 'bse'" in says("--model", "bse", "--teacher", str(teacher))
+    filled = prepare(tmp_path / "filled", "--missing", "mean")
+    assert "a teacher needs --missing none" in says("--data", str(filled), "--teacher", str(teacher))
+    other = prepare(tmp_path / "other", "--missing", "none", "--schema", "68")
+    assert "was trained for kaggle15" in says("--data", str(other), "--teacher", str(teacher))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_that_has_seen_the_test_faces_is_refused(data, teacher, tmp_path, monkeypatch):
+    """Of a file split anew. Embedded faces of another seed are other faces, so the source is said to be a file."""
+    prepared, run = load(data), read_run(teacher)
+    for config in (prepared.manifest["source"], run.config["data_source"]):
+        config.update(kind="kaggle", sha256="one")
+    run.config["split"] = {**run.config["split"], "seed": 9}
+    monkeypatch.setattr(taught, "load", lambda folder: prepared)
+    with pytest.raises(taught.DataError, match="it would be tested on faces it saw"):
+        taught.Teaching(run, "taught").load(data)
