@@ -19,7 +19,21 @@ class ConvMuon(keras.optimizers.Muon):
         return len(variable.shape) < 2 or any(re.search(name, variable.path) for name in self.exclude_layers)
 
     def zeropower_via_newtonschulz5(self, x, steps: int):
-        return ops.reshape(super().zeropower_via_newtonschulz5(_matrix(x), steps), x.shape)
+        """As Keras' own, but iterated on the Gram matrix of the shorter side, which halves the time.
+
+        X_k = X P_k for a polynomial P_k of the Gram matrix G of X, and so G_k = P_k G P_k.
+        """
+        matrix = _matrix(x)
+        matrix = matrix / (ops.norm(matrix) + 1e-7)
+        tall = matrix.shape[0] >= matrix.shape[1]
+        turned = ops.transpose(matrix)
+        gram = turned @ matrix if tall else matrix @ turned
+        unit = ops.eye(gram.shape[0], dtype=gram.dtype)
+        product = unit
+        for _ in range(steps):
+            factor = self.muon_a * unit + self.muon_b * gram + self.muon_c * gram @ gram
+            product, gram = factor @ product, factor @ gram @ factor
+        return ops.reshape(matrix @ product if tall else product @ matrix, x.shape)
 
     def lr_adjust(self, x):
         return ops.reshape(super().lr_adjust(_matrix(x)), x.shape)
