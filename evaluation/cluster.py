@@ -97,7 +97,8 @@ def _fetch(step: Step, future) -> tuple[str, str]:
             for name, content in files.items():
                 (aside / name).parent.mkdir(parents=True, exist_ok=True)
                 (aside / name).write_bytes(content)
-            training_warning(aside, step.run, load(step.needs[0]))  # raises where it is not what was asked for
+            # Raises where it is not what was asked for.
+            training_warning(aside, step.run, step.data.name, load(step.needs[0]))
     except Exception as error:  # whatever a worker raises, or Dask where it gives a run up
         return " ".join(f"{type(error).__name__}: {error}".split()), ""
     return "", f"{step.output}: {child.last_line(said).partition(': ')[2]}"

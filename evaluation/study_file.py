@@ -23,7 +23,7 @@ from models import specialist, taught
 from models.label_rules import LABEL_RULES
 from models.recipe import LOSSES, OPTIMIZERS, RECIPES, Recipe
 from models.registry import NAMES, folder_name, get_network, get_options
-from models.runs import Run, read_run
+from models.runs import Run
 
 CHANGES = {  # of a recipe's fields, that a block may make
     "epochs": count,
@@ -68,7 +68,7 @@ class Training:
 
     changes: fields of the recipe by name, in place of its own.
     treatment: that the data are prepared with. own_way: a treatment that is a way to train, in place of it
-    (`OWN_WAYS`). teacher: run folder, where that needs one.
+    (`OWN_WAYS`). teacher: where that needs one, a run of the study or a run folder's path.
     """
 
     model: str
@@ -77,20 +77,13 @@ class Training:
     seed: int | None = None
     changes: dict = field(default_factory=dict)
     own_way: str | None = None
-    teacher: Path | None = None
+    teacher: str | None = None
     options: tuple[tuple[str, object], ...] = ()  # of the network, by name
 
     @property
     def own_treatment(self) -> str:
         """What its folder and its config.json name."""
         return self.own_way or self.treatment
-
-    @property
-    def manifest_changes(self) -> dict:
-        """Of its data's manifest, otherwise than the prepared data set has it. Raises DataError without its teacher."""
-        if self.teacher:
-            return taught.Teaching(read_run(self.teacher), self.own_way).about()
-        return {"treatment": self.own_treatment}
 
     @property
     def recipe(self) -> Recipe | None:
@@ -110,14 +103,14 @@ class Training:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Behind `python -m`, all but the data."""
+        """Behind `python -m`, all but the data and the teacher."""
         changes = {f"--{field.replace('_', '-')}": value for field, value in self.changes.items()}
         network = {f"--{option}": value for option, value in self.options}
         given = {**network, "--recipe": self.recipe_name, **changes, "--seed": self.seed}
         options = [(option, str(value)) for option, value in given.items() if value is not None]
         if self.own_way in taught.TREATMENTS:
             gaps = ["--gaps"] if self.own_way == "taught_gaps" else []
-            module = ("models.taught", "--model", self.model, "--teacher", str(self.teacher), *gaps)
+            module = ("models.taught", "--model", self.model, *gaps)
         elif self.own_way:
             module = ("models.specialist", "--model", self.model)
         else:
@@ -210,7 +203,12 @@ def _study(path: Path, content: dict, applied: bool) -> Study:
     seeds = checked("[seeds]", top["seeds"] or {}, {}, dict.fromkeys(RECIPES, list_of(seed)))
     runs: list[Training | Application] = []
     for number, block in enumerate(top["train"] or (), 1):
-        runs += _trainings(f"[[train]] number {number}", block, seeds)
+        more = _trainings(f"[[train]] number {number}", block, seeds)
+        if unknown := {run.teacher for run in more if run.teacher and "/" not in run.teacher} - {r.name for r in runs}:
+            raise DataError(
+                f"[[train]] number {number}: teacher {unknown.pop()!r} is no run of a block before, nor a folder's path"
+            )
+        runs += more
     if top["baselines"] is not None:
         grid = {"models": list_of(one_of(BASELINES)), "treatments": list_of(one_of(TREATMENTS))}
         block = checked("[baselines]", top["baselines"], grid)
@@ -273,7 +271,7 @@ def _trainings(where: str, fields: dict, seeds: dict[str, tuple[int, ...] | None
             seed=number,
             changes=changes,
             own_way=treatment if treatment in OWN_WAYS else None,
-            teacher=Path(block["teacher"]) if treatment in taught.TREATMENTS else None,
+            teacher=block["teacher"] if treatment in taught.TREATMENTS else None,
             options=options,
         )
         for recipe in block["recipes"]

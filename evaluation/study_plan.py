@@ -17,6 +17,7 @@ from evaluation.study_times import Times
 from models import pixel_baselines, trainer
 from models.registry import get_network
 from models.runs import RECORD_FILES, read_run
+from models.taught import Teaching
 
 RUNS, RESULTS = Path("runs"), Path("results")
 CODE = Path(data_prep.__file__).parent
@@ -81,7 +82,7 @@ def plan(study: Study, retrain: bool = False, overwrite: bool = False) -> list[S
             _add(steps, step)
             runs.append(step.output)
         _add(steps, *_tables(study, data, tuple(runs)))
-    in_order = sorted(steps.values(), key=lambda step: KINDS.index(step.kind))
+    in_order = _with_teachers(sorted(steps.values(), key=lambda step: KINDS.index(step.kind)))
     return [_over(step) if overwrite and step.state == DIFFERS else step for step in in_order]
 
 
@@ -107,11 +108,31 @@ def preparation(data: DataSet, treatment: str, found: Prepared | None, analysis:
 def _training(data: DataSet, run: Training, found: Prepared | None, times: Times, records: bool) -> Step:
     folder = data.folder(run.treatment)
     module, *options = run.words
-    words = (module, "--data", str(folder), *options)
     seconds = times.expected(run, data.name, found)
-    output = RUNS / data.name / run.name
-    step = Step(TRAIN, output, words, seconds=seconds, needs=(folder,), data=data, run=run)
-    return _with_state(step, lambda place: training_warning(place, run, found), found, data, records)
+    output, needs = RUNS / data.name / run.name, (folder,)
+    if run.teacher:
+        teacher = _teacher(run, data.name)
+        options = ["--teacher", str(teacher), *options]
+        needs = needs if "/" in run.teacher else (folder, teacher)
+    words = (module, "--data", str(folder), *options)
+    step = Step(TRAIN, output, words, seconds=seconds, needs=needs, data=data, run=run)
+    return _with_state(step, lambda place: training_warning(place, run, data.name, found), found, data, records)
+
+
+def _teacher(run: Training, data: str) -> Path:
+    """The folder of the run that teaches a run on the data set of this name."""
+    return Path(run.teacher) if "/" in run.teacher else RUNS / data / run.teacher
+
+
+def _with_teachers(steps: list[Step]) -> list[Step]:
+    """The steps, with those to do again whose network has yet to teach and of which there is but a record."""
+    needed = {output for step in steps if step.kind == TRAIN and step.state == TO_DO for output in step.needs}
+    return [
+        replace(step, state=TO_DO, note="")
+        if step.kind == TRAIN and step.output in needed and not (step.output / "model.keras").is_file()
+        else step
+        for step in steps
+    ]
 
 
 def _application(data: DataSet, run: Application, found: Prepared | None, records: bool) -> Step:
@@ -221,11 +242,18 @@ def _with_state(
     return step
 
 
-def training_warning(folder: Path, run: Training, data: Prepared) -> str:
-    """What the run's own command warns of at a finished run. Raises DataError where it is not the one asked for."""
+def training_warning(folder: Path, run: Training, name: str, data: Prepared) -> str:
+    """What the run's own command warns of at a finished run. Raises DataError where it is not the one asked for.
+
+    name: of the data set that it was trained on, whose runs may have taught it.
+    """
     said = StringIO()
     # Its data as it was trained on them: an applied network's are others, and a way to train is a treatment, too.
-    data = replace(data, manifest={**data.manifest, **run.manifest_changes})
+    changes = {"treatment": run.own_treatment}
+    if run.teacher:
+        places = (_teacher(run, name), RESULTS / name / "runs" / run.teacher)
+        changes = Teaching(read_run(next(filter(Path.is_dir, places), places[0])), run.own_way).about()
+    data = replace(data, manifest={**data.manifest, **changes})
     with redirect_stderr(said):
         if run.recipe is None:
             pixel_baselines.check_same(folder, run.model, data)
@@ -238,4 +266,4 @@ def _application_warning(folder: Path, run: Application, data: Prepared) -> str:
     found = read_run(folder).config.get("trained_on")
     if found != run.trained_on.name:
         raise DataError(f"{folder} is a finished run trained on {found}, not {run.trained_on.name}")
-    return training_warning(folder, run.network, data)
+    return training_warning(folder, run.network, run.trained_on.name, data)

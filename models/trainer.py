@@ -143,12 +143,12 @@ def check_same(folder: Path, model: Network, data: Prepared, recipe: Recipe, see
         "recipe": recipe.as_dict(),
         "seed": seed,
         "treatment": data.manifest["treatment"],
-        "teacher": data.manifest.get("teacher"),
+        "teacher": _known(data.manifest.get("teacher")),
         "split": split_of(data),
         "source": [data.manifest["source"][key] for key in source],
     }
     found_source = [(config.get("data_source") or {}).get(key) for key in source]
-    found = {"options": {}, "teacher": None, **config, "source": found_source}
+    found = {"options": {}, **config, "teacher": _known(config.get("teacher")), "source": found_source}
     different = [name for name, value in asked.items() if found.get(name) != value]
     if precision not in ("auto", config.get("precision")):
         different.append("precision")
@@ -160,6 +160,11 @@ def check_same(folder: Path, model: Network, data: Prepared, recipe: Recipe, see
         )
     if config.get("commit") != (now := commit()):
         print(f"warning: {folder} was trained by commit {config.get('commit')}, this is {now}", file=sys.stderr)
+
+
+def _known(teacher: dict | None) -> list | None:
+    """What tells one teacher from another, also where there is but a record of it."""
+    return teacher and [teacher.get(name) for name in ("run", "commit", "command")]
 
 
 def check_not_seen(run: Run, data: Prepared) -> None:

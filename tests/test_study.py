@@ -297,16 +297,40 @@ def test_a_taught_network_names_its_teacher(here):
     step = next(step for step in plan(asked) if step.output.name == name)
     assert (step.state, step.needs) == (TO_DO, (Path("data/prepared/tiny"),))
     assert step.command == (
-        "python -m models.taught --data data/prepared/tiny --model base --teacher runs/other/lenet5-s0 --gaps"
+        "python -m models.taught --data data/prepared/tiny --teacher runs/other/lenet5-s0 --model base --gaps"
         " --recipe quick --epochs 1 --seed 0"
     )
     about = Teaching(read_run(Path("runs/other/lenet5-s0")), "taught_gaps").about()
     finish("runs/tiny", name, **about)
-    finish("runs/tiny", name.replace("s0", "s1"), **{**about, "teacher": {**about["teacher"], "sha256": "another"}})
+    finish("runs/tiny", name.replace("s0", "s1"), **{**about, "teacher": {**about["teacher"], "commit": "another"}})
     assert states(plan(asked)) | {name: DONE, name.replace("s0", "s1"): DIFFERS} == states(plan(asked))
     for wrong in (SMALL.replace('["none"]', '["taught"]', 1), treatments.replace("taught_gaps", "none")):
         with pytest.raises(DataError, match="teacher goes with the treatments taught, taught_gaps"):
             read(wrong)
+
+
+def test_a_network_that_teaches_is_trained_first(here):
+    taught = f"""[[train]]
+models = ["lenet5"]
+recipes = ["quick"]
+treatments = ["taught"]
+epochs = 1
+seeds = [0]
+teacher = "{NETWORKS[0]}"
+[baselines]"""
+    text = SMALL.replace("[baselines]", taught)
+    network, pupil = NETWORKS[0], "lenet5-quick+epochs=1-taught-s0"
+    step = next(step for step in plan(read(text)) if step.output.name == pupil)
+    assert step.needs == (Path("data/prepared/tiny"), Path("runs/tiny") / network)
+    # Its record alone teaches nobody; a pupil that is done needs it no more.
+    finish("results/tiny/runs", network)
+    assert states(plan(read(text)))[network] == TO_DO
+    about = Teaching(read_run(Path("results/tiny/runs") / network), "taught").about()
+    finish("results/tiny/runs", pupil, **about)
+    found = states(plan(read(text)))
+    assert (found[network], found[pupil]) == (DONE, DONE)
+    with pytest.raises(DataError, match="teacher 'nobody' is no run of a block before, nor a folder's path"):
+        read(text.replace(f'"{network}"', '"nobody"'))
 
 
 def test_expected_time_of_the_specialist_by_hand(here):
