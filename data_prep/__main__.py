@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep import missing, relatives
+from data_prep import missing, more_labels, relatives
 from data_prep.checks import check_prepared, check_raw
 from data_prep.download import BY_HAND, download_kaggle, download_youtube68
 from data_prep.faceset import DataError, FaceSet
@@ -62,6 +62,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         default="ffill",
         help="; ".join(f"{k}: {v}" for k, v in missing.TREATMENTS.items()) + " (default: ffill)",
     )
+    parser.add_argument("--more-labels", type=Path, metavar="PATH", help="of the Kaggle set's training rows that are "
+                        "frames of the youtube68 set at PATH: its labels, too; goes with --missing none")  # fmt: skip
     parser.add_argument(
         "--schema",
         choices=("15", "68"),
@@ -96,6 +98,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--seed must be 0 or more and --count at least 10")
     if args.source == "synthetic" and args.input is not None:
         parser.error("--source synthetic reads no --input")
+    if args.more_labels is not None and args.missing != "none":
+        parser.error("--more-labels fills nothing in; it goes with --missing none")
     if not SIZES[0] <= args.size <= SIZES[1]:
         parser.error(f"--size {args.size}; accepted: {SIZES[0]} to {SIZES[1]}")
     if args.download and (args.source != "youtube68" or args.input is not None):
@@ -114,6 +118,8 @@ def prepare(args: argparse.Namespace) -> None:
         raise DataError(f"faces of {kind} are 96x96 pixels; --size {args.size} needs --source youtube68 or pts")
     if kind != "youtube68" and args.split == "published":
         raise DataError(f"{kind} has no published split; --split published needs --source youtube68")
+    if kind != "kaggle" and args.more_labels is not None:
+        raise DataError(f"--more-labels is for --source kaggle, not {kind}")
     output = args.output or Path("data/prepared") / default_name(kind, args)
     refuse_foreign(output)  # before minutes are spent
     source = read_source(kind, path, args)
@@ -124,6 +130,14 @@ def prepare(args: argparse.Namespace) -> None:
         print(f"left out: {problem}", file=sys.stderr)
 
     rows = choose_rows(args, faces, groups)
+    more = None
+    if args.more_labels is not None:
+        from data_prep.sources import youtube_faces
+
+        frames = youtube_faces.read(args.more_labels, size=224)
+        faces, counts = more_labels.add(faces, rows, frames.faces)
+        more = {"path": str(args.more_labels), "sha256": frames.sha256, **counts}
+        print(more_labels.in_words(counts))
     splits = fill_splits(faces, groups, rows, args.missing)
     checks += check_prepared(splits, len(faces), args.missing, len(rows["test"]) if args.split == "published" else 0)
 
@@ -132,8 +146,11 @@ def prepare(args: argparse.Namespace) -> None:
             raise DataError(f"check failed: {check.name}: found {check.found}, expected {check.expected}")
 
     # data/prepared/kaggle-none and data/prepared/kaggle are one data set under two treatments: same name
-    name = output.resolve().name.removesuffix(f"-{args.missing}")
+    treatment = more_labels.TREATMENT if more else args.missing
+    name = output.resolve().name.removesuffix(f"-{treatment}")
     manifest = describe(args, name, kind, path, source, splits)
+    if more:
+        manifest |= {"treatment": treatment, "more_labels": more}
     manifest["grouping"] = {
         "method": method,
         "groups": int(groups.max() + 1),
@@ -143,7 +160,7 @@ def prepare(args: argparse.Namespace) -> None:
     if args.split == "published":
         manifest["grouping"] |= {"split": "published", "shared_groups": shared_groups(splits)}
         print(shared_in_words(splits), file=sys.stderr)
-    if floor := noise_floor(faces):
+    if floor := noise_floor(source.faces):
         manifest["noise_floor"] = {**floor, "simulated": kind == "synthetic" or known.simulated(source.sha256)}
     manifest["mean_face"] = missing.mean_face(faces.keypoints[rows["train"]]).round(4).tolist()
     write(output, splits, manifest)
@@ -166,7 +183,8 @@ def default_name(kind: str, args: argparse.Namespace) -> str:
     unusual = {
         str(args.size): args.size != 96,
         args.split: args.split != "person",
-        args.missing: args.missing != "ffill",
+        args.missing: args.missing != "ffill" and args.more_labels is None,
+        more_labels.TREATMENT: args.more_labels is not None,
     }
     return "-".join([kind, *(word for word, is_unusual in unusual.items() if is_unusual)])
 

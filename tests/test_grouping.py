@@ -16,6 +16,7 @@ from data_prep import relatives
 from data_prep.faceset import DataError, FaceSet
 from data_prep.grouping import METHODS, find_groups
 from data_prep.label_noise import noise_floor
+from data_prep.same_pictures import match
 from data_prep.schema import IBUG68, KAGGLE15, kaggle15_from_ibug68
 from data_prep.sources import Source
 from data_prep.split import split_by_group
@@ -131,10 +132,10 @@ def test_rows_are_matched_by_their_pixels():
     # Other brightness and contrast, another size: the correlation stays near 1.
     images = np.stack([cv2.resize(image // 2 + 20, (150, 150)) for image in rows.images])
     keypoints = ((rows.keypoints + 0.5) * 150 / 96 - 0.5).astype(np.float32)
-    best, correlation = grouping_truth.match(replace(rows, images=images, keypoints=keypoints), frames)
+    best, correlation = match(replace(rows, images=images, keypoints=keypoints), frames)
     assert best.tolist() == order.tolist()
     assert (correlation > 0.99).all()
-    best, correlation = grouping_truth.match(rows, frames.take(np.array([0, 2])))
+    best, correlation = match(rows, frames.take(np.array([0, 2])))
     assert (correlation < 0.9).all()
 
 

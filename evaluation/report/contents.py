@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from data_prep import more_labels
 from data_prep.faceset import DataError
 from data_prep.missing import TREATMENTS
 from evaluation.report import pictures, records, sections, sentences, tables
@@ -10,7 +11,12 @@ from evaluation.report.tables import Row, words
 from models import specialist, taught
 
 NOISE = "label_noise"
-DESCRIPTIONS = {**TREATMENTS, specialist.TREATMENT: specialist.DESCRIPTION, **taught.TREATMENTS}
+DESCRIPTIONS = {
+    **TREATMENTS,
+    more_labels.TREATMENT: more_labels.DESCRIPTION,
+    specialist.TREATMENT: specialist.DESCRIPTION,
+    **taught.TREATMENTS,
+}
 CLUSTERS = "../grouping/clusters.csv"  # how relatives among the faces were found
 PICTURES_OF_GROUPING = ("../grouping/precision_recall.png", "../grouping/clusters.png")
 
