@@ -65,7 +65,7 @@ def moved_labels(keypoints: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray,
     """Frames' labels [N, 15, 2] in the rows' pixels, and the root mean square residual [N] of the points they share.
 
     keypoints: float [N, 15, 2], rows of the second source; frames: [N, 68, 2], of the same pictures. The residual is
-    NaN where a row lacks one of its four points. A label outside the row's own half pixel border is left to the caller.
+    NaN where a row lacks one of its four points.
     """
     wanted = keypoints[:, SHARED].astype(np.float64)
     fifteen = kaggle15_from_ibug68(frames).astype(np.float64)
