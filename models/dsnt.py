@@ -2,12 +2,11 @@
 
 Nibali, He, Morgan & Prendergast, "Numerical Coordinate Regression with Convolutional Neural Networks", 2018 (arXiv
 1801.07372), also known as soft-argmax: a map of 24x24 cells becomes a distribution by a softmax, and the keypoint is
-its mean, so that the squared error in pixels trains the whole and no heatmap has to be made up. The maps come from
-residual blocks (He et al. 2016, arXiv 1512.03385) at 24, 12 and 6 cells, added up again from coarse to fine (Lin et
-al. 2017, arXiv 1612.03144). Departures: no loss on the shape of the distribution; few channels; nothing but the first
-convolution at 48 cells, where a CPU spends its time on memory; batch normalisation with momentum 0.8 instead of 0.99,
-which would still hold the initial values after a hundred steps. (models/weights/dsnt-best, dsnt-68 and their runs in
-results/ were trained with 0.9, at the commits that they name: the same network, its averages slower in training.)
+its mean, so that the error in pixels trains the whole; the recipe `best` also asks it to be a Gaussian about the label.
+The maps come from residual blocks (He et al. 2016, arXiv 1512.03385) at 24, 12 and 6 cells, added up again from coarse
+to fine (Lin et al. 2017, arXiv 1612.03144). Departures: few channels; nothing but the first convolution at 48 cells,
+where a CPU spends its time on memory; batch normalisation with momentum 0.8 instead of 0.99, which would still hold the
+initial values after a hundred steps.
 
     python -m models.dsnt --data data/prepared/kaggle15-none --recipe best
     python -m models.dsnt --data data/prepared/kaggle15-none --recipe best --size tiny
