@@ -55,6 +55,12 @@ def rate(value: object) -> float:
     return float(value)
 
 
+def weight(value: object) -> float:
+    if type(value) not in (int, float) or not 0 <= value < math.inf:
+        raise DataError(f"is {value!r}; 0 or more is accepted")
+    return float(value)
+
+
 def table(value: object) -> dict:
     if not isinstance(value, dict):
         raise DataError(f"is {value!r}; a table is accepted")

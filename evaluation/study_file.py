@@ -18,7 +18,7 @@ from data_prep import __main__ as data_prep
 from data_prep.augment import PIPELINES
 from data_prep.faceset import DataError
 from data_prep.missing import TREATMENTS
-from evaluation.study_fields import checked, count, list_of, one_of, rate, seed, table, text
+from evaluation.study_fields import checked, count, list_of, one_of, rate, seed, table, text, weight
 from models import specialist, taught
 from models.label_rules import LABEL_RULES
 from models.recipe import LOSSES, OPTIMIZERS, RECIPES, Recipe
@@ -34,7 +34,7 @@ CHANGES = {  # of a recipe's fields, that a block may make
     "weight_decay": rate,
     "label_rules": one_of(LABEL_RULES),
     "optimizer": one_of(OPTIMIZERS),
-    "shape_weight": rate,
+    "shape_weight": weight,
 }
 OWN_WAYS = (specialist.TREATMENT, *taught.TREATMENTS)  # of training, which are treatments of missing points too
 BASELINES = ("ridge", "nearest_neighbour")  # `python -m models.<name>`, without recipe and seed

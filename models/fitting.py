@@ -58,7 +58,7 @@ def fit(
     network = model.build(train.images.shape[1:], mean_face)
     batches = Batches(train.images, train.filled, recipe.batch_size, seed, recipe.pipeline(schema))
     loss, trained = get_loss(recipe.loss, train.images.shape[2]), network
-    if recipe.shape_weight is not None:
+    if recipe.shape_weight:
         trained, loss = with_shape(network, loss, recipe.shape_weight)
     val_batches = Batches(val.images, val.filled, PREDICT_BATCH)
     clock, stopping = EpochClock(keras), early_stopping(keras, recipe)
@@ -103,7 +103,7 @@ def with_shape(network, loss, weight: float):
 
     found = with_maps(network)
     if found is None:
-        raise DataError(f"{network.name} draws no maps whose shape a loss could be on; shape_weight is for dsnt")
+        raise DataError(f"{network.name} draws no maps whose shape could count; --shape-weight 0 leaves that out")
     trained, places, cell = found
     shape = masked_shape(places, cell)
     return trained, lambda truth, output: loss(truth, output) + weight * shape(truth, output)

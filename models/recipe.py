@@ -38,8 +38,8 @@ class Recipe:
             )
         if self.weight_decay is not None and not 0 <= self.weight_decay < math.inf:
             raise DataError(f"recipe {self.name}: weight decay is {self.weight_decay}; 0 or more is accepted")
-        if self.shape_weight is not None and not 0 < self.shape_weight < math.inf:
-            raise DataError(f"recipe {self.name}: shape weight is {self.shape_weight}; a number above 0 is accepted")
+        if self.shape_weight is not None and not 0 <= self.shape_weight < math.inf:
+            raise DataError(f"recipe {self.name}: shape weight is {self.shape_weight}; 0 or more is accepted")
         for field, accepted in (
             ("loss", LOSSES),
             ("schedule", SCHEDULES),

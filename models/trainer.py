@@ -314,6 +314,7 @@ def loss_figure(history: dict, config: dict):
         for name, label in (("loss", "training"), ("val_loss", "validation")):
             axes.plot(history["epoch"], history[name], label=label)
         axes.axvline(config["best_epoch"], color="0.7", linestyle=":", label=kept)
-        axes.set(xlabel="epoch", ylabel=LOSS_LABELS[recipe["loss"]], yscale="log", title=config["run"])
+        unit = LOSS_LABELS[recipe["loss"]] + (" + maps' divergence" if recipe.get("shape_weight") else "")
+        axes.set(xlabel="epoch", ylabel=unit, yscale="log", title=config["run"])
         axes.legend()
     return figure

@@ -234,14 +234,15 @@ def test_a_kept_epoch_that_diverged_is_no_success(data):
 
 
 @pytest.mark.parametrize(
-    ("loss", "restore_best", "unit", "kept"),
+    ("loss", "shape_weight", "restore_best", "unit", "kept"),
     [
-        ("mse", True, "mean squared error, px²", "epoch of least validation MSE, kept"),
-        ("smooth_l1", False, "smooth L1, px", "last epoch, kept"),
+        ("mse", None, True, "mean squared error, px²", "epoch of least validation MSE, kept"),
+        ("smooth_l1", None, False, "smooth L1, px", "last epoch, kept"),
+        ("l1", 1.0, False, "mean absolute error, px + maps' divergence", "last epoch, kept"),
     ],
 )
-def test_the_loss_plot_says_what_it_shows(loss, restore_best, unit, kept):
-    recipe = Recipe("try", 2, 8, 1e-3, loss=loss, restore_best=restore_best)
+def test_the_loss_plot_says_what_it_shows(loss, shape_weight, restore_best, unit, kept):
+    recipe = Recipe("try", 2, 8, 1e-3, loss=loss, shape_weight=shape_weight, restore_best=restore_best)
     config = {"run": "toy", "recipe": recipe.as_dict(), "best_epoch": 2}
     [ax] = trainer.loss_figure({"epoch": [1, 2], "loss": [4, 1], "val_loss": [5, 2]}, config).axes
     assert ax.get_ylabel() == unit
