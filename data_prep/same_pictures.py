@@ -1,7 +1,6 @@
 """Which face of one set shows the same picture as a face of another, cropped otherwise or in colour."""
 
 import numpy as np
-from tqdm import tqdm
 
 from data_prep import relatives
 from data_prep.faceset import FaceSet
@@ -17,6 +16,8 @@ def match(faces: FaceSet, frames: FaceSet) -> tuple[np.ndarray, np.ndarray]:
 
     Pearson's correlation between the gray values of both in `WINDOW`, eyes aligned; at any image size.
     """
+    from tqdm import tqdm
+
     ours, theirs = _window(faces), _window(frames)
     best, correlation = np.empty(len(ours), np.int64), np.empty(len(ours), np.float32)
     for start in tqdm(range(0, len(ours), 512), desc="matching rows with frames", disable=None):

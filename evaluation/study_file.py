@@ -17,7 +17,8 @@ from pathlib import Path
 from data_prep import __main__ as data_prep
 from data_prep.augment import PIPELINES
 from data_prep.faceset import DataError
-from data_prep.missing import TREATMENTS
+from data_prep.missing import TREATMENTS as FILLED
+from data_prep.more_labels import TREATMENT as MORE_LABELS
 from evaluation.study_fields import checked, count, list_of, one_of, rate, seed, table, text, weight
 from models import specialist, taught
 from models.label_rules import LABEL_RULES
@@ -36,6 +37,7 @@ CHANGES = {  # of a recipe's fields, that a block may make
     "optimizer": one_of(OPTIMIZERS),
     "shape_weight": weight,
 }
+TREATMENTS = (*FILLED, MORE_LABELS)  # that data are prepared with
 OWN_WAYS = (specialist.TREATMENT, *taught.TREATMENTS)  # of training, which are treatments of missing points too
 BASELINES = ("ridge", "nearest_neighbour")  # `python -m models.<name>`, without recipe and seed
 
@@ -49,6 +51,7 @@ class DataSet:
     input: Path | None = None
     options: tuple[str, ...] = ()  # further ones of `python -m data_prep`
     folders: dict[str, Path] = field(default_factory=dict)  # by treatment, where not the usual one
+    more_labels: Path | None = None  # youtube68 set, for the treatment of that name
 
     def folder(self, treatment: str) -> Path:
         """Where it lies prepared: data/prepared/<name>, or <name>-<treatment> for any other than ffill."""
@@ -59,7 +62,10 @@ class DataSet:
         """The words behind `python -m data_prep` that make that folder."""
         input_words = () if self.input is None else ("--input", str(self.input))
         output = str(self.folder(treatment))
-        return ("--source", self.source, *input_words, "--missing", treatment, "--output", output, *self.options)
+        words = ("--missing", treatment)
+        if treatment == MORE_LABELS:
+            words = ("--missing", "none", "--more-labels", str(self.more_labels))
+        return ("--source", self.source, *input_words, *words, "--output", output, *self.options)
 
 
 @dataclass(frozen=True)
@@ -230,7 +236,7 @@ def _study(path: Path, content: dict, applied: bool) -> Study:
 
 
 def _data_set(name: str, fields: object) -> DataSet:
-    kinds = {"input": text, "options": list_of(text), "folders": table}
+    kinds = {"input": text, "options": list_of(text), "folders": table, "more_labels": text}
     values = checked(f"[data.{name}]", fields, {"source": one_of(data_prep.SOURCES)}, kinds)
     if (values["input"] is None) != (values["source"] == "synthetic"):
         needs = "needs an" if values["input"] is None else "reads no"
@@ -242,6 +248,7 @@ def _data_set(name: str, fields: object) -> DataSet:
         input=None if values["input"] is None else Path(values["input"]),
         options=values["options"] or (),
         folders={treatment: Path(folder) for treatment, folder in folders.items() if folder},
+        more_labels=Path(values["more_labels"]) if values["more_labels"] else None,
     )
 
 
@@ -300,8 +307,11 @@ def _check_data(data: DataSet, treatments: Iterable[str], where: str) -> None:
         named = data.folder(treatment).name.removesuffix(f"-{treatment}")
         if named != data.name:
             raise DataError(f"{where}: {data.folder(treatment)} would be prepared under the name {named}")
+        if treatment == MORE_LABELS and data.more_labels is None:
+            raise DataError(f"{where}: treatment {MORE_LABELS} needs more_labels, the path of a youtube68 set")
         asked = parse_preparation(data.preparation(treatment), where)
-        if (asked.output, asked.missing) != (data.folder(treatment), treatment):
+        missing = "none" if treatment == MORE_LABELS else treatment
+        if (asked.output, asked.missing) != (data.folder(treatment), missing):
             raise DataError(f"{where}: options may not hold --output or --missing; the study sets them")
 
 

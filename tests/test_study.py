@@ -309,6 +309,19 @@ def test_a_taught_network_names_its_teacher(here):
             read(wrong)
 
 
+def test_more_labels_are_a_treatment_with_a_set_of_its_own(here):
+    kaggle = SMALL.replace('"synthetic"', '"kaggle"\ninput = "x.zip"').replace('options = ["--count", "80"]\n', "")
+    text = kaggle.replace('["none"]', '["more_labels"]', 1)
+    with pytest.raises(DataError, match="treatment more_labels needs more_labels, the path of a youtube68 set"):
+        read(text)
+    Path("x.zip").write_bytes(b"")
+    asked = read(text.replace('input = "x.zip"', 'input = "x.zip"\nmore_labels = "y68"'))
+    assert asked.runs[0].name == "base-quick+epochs=1-more_labels-s0"
+    assert " ".join(asked.data[0].preparation("more_labels")) == (
+        "--source kaggle --input x.zip --missing none --more-labels y68 --output data/prepared/tiny-more_labels"
+    )
+
+
 def test_a_network_that_teaches_is_trained_first(here):
     taught = f"""[[train]]
 models = ["lenet5"]
