@@ -33,7 +33,11 @@ class Batches(keras.utils.PyDataset):
         return self.augment(images, keypoints, (self.seed, self.epoch, index)) if self.augment else (images, keypoints)
 
     def on_epoch_end(self) -> None:
-        self.epoch += 1
+        self.start_at(self.epoch + 1)
+
+    def start_at(self, epoch: int) -> None:
+        """Make the next batches those of this epoch, 0 being the first."""
+        self.epoch = epoch
         self._shuffle()
 
     def _shuffle(self) -> None:

@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from data_prep.prepared import Split
 from data_prep.schema import Schema
 from models import label_rules
 from models.backend import import_keras
+from models.checkpoint import Checkpoint, State
 from models.recipe import Recipe
 from models.registry import Network
 
@@ -25,6 +26,7 @@ class Fitted:
 
     history: column name -> a value per epoch. best_epoch: 1-based, the one whose weights were kept. seconds, and
     cpu_seconds over all cores: of the training alone. parts: of a network merged of several, what to know of each.
+    resumed: after how many epochs a training that was killed was taken up, each time.
     """
 
     network: object
@@ -33,18 +35,19 @@ class Fitted:
     seconds: float
     cpu_seconds: float
     parts: dict[str, dict] | None = None
+    resumed: list[int] = field(default_factory=list)
 
 
 def fit(
     model: Network, train: Split, val: Split, schema: Schema, mean_face: np.ndarray, recipe: Recipe, seed: int,
-    policy: str, tensorboard: Path | None = None,
+    policy: str, tensorboard: Path | None = None, checkpoint: Checkpoint | None = None,
 ) -> Fitted:  # fmt: skip
     """Train on the `filled` labels of `train`; the epoch to keep is chosen on those of `val`.
 
     mean_face: float [K, 2] in pixels, where the network starts from. policy: a Keras dtype policy for the training.
-    tensorboard: folder for its logs. Under a recipe with `label_rules` by source the network may have other outputs
-    than the schema's points, see `models.label_rules.answers`. Raises DataError where the epoch to keep has no finite
-    validation loss.
+    tensorboard: folder for its logs. checkpoint: where its state is kept, and taken up where there is one. Under a
+    recipe with `label_rules` by source the network may have other outputs than the schema's points, see
+    `models.label_rules.answers`. Raises DataError where the epoch to keep has no finite validation loss.
     """
     keras = import_keras()
     from models.batches import Batches
@@ -61,27 +64,29 @@ def fit(
     if recipe.shape_weight:
         trained, loss = with_shape(network, loss, recipe.shape_weight)
     val_batches = Batches(val.images, val.filled, PREDICT_BATCH)
-    clock, stopping = EpochClock(keras), early_stopping(keras, recipe)
-    start, start_cpu, history = time.perf_counter(), time.process_time(), {"epoch": []}
+    stopping = early_stopping(keras, recipe)
+    progress, end = Progress(keras, trained, stopping, checkpoint), 0
     for stage in (stages := recipe.stages()):
+        begin, end = end, end + stage.epochs
         if len(stages) > 1:
             backbone(network).trainable = stage is stages[-1]
+        if progress.is_over(begin, end):
+            continue
         rate = learning_rate(keras, stage, len(batches))
         compile_network(keras, trained, loss, rate, recipe.optimizer, recipe.weight_decay)
-        done = len(history["epoch"])
-        fitted = trained.fit(
+        progress.take_up(within_stage=progress.epochs > begin)
+        batches.start_at(progress.epochs)
+        trained.fit(
             batches,
             shuffle=False,  # `batches` shuffles rows itself
             validation_data=val_batches,
-            initial_epoch=done,
-            epochs=done + stage.epochs,
-            callbacks=[clock.callback, stopping, *tensorboard_logs(keras, tensorboard)],
+            initial_epoch=progress.epochs,
+            epochs=end,
+            callbacks=[stopping, progress.callback, *tensorboard_logs(keras, tensorboard)],
             verbose=1 if sys.stdout.isatty() else 2,
         )
-        for name, values in {"epoch": [epoch + 1 for epoch in fitted.epoch], **fitted.history}.items():
-            history[name] = history.get(name, []) + values
-    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
-    history |= clock.columns
+    progress.finish()
+    history = progress.columns
     best_epoch = stopping.best_epoch + 1 if recipe.restore_best else len(history["epoch"])
     if not np.isfinite(history["val_mse"][best_epoch - 1]):
         raise DataError(
@@ -93,7 +98,8 @@ def fit(
     keras.mixed_precision.set_global_policy("float32")
     final = model.build(train.images.shape[1:], mean_face)
     final.set_weights(network.get_weights())
-    return Fitted(final, history, best_epoch, round(seconds, 1), round(cpu_seconds, 1))
+    seconds, cpu_seconds = (round(value, 1) for value in progress.seconds())
+    return Fitted(final, history, best_epoch, seconds, cpu_seconds, resumed=progress.resumed)
 
 
 def with_shape(network, loss, weight: float):
@@ -161,22 +167,102 @@ def early_stopping(keras, recipe: Recipe):
     )
 
 
-class EpochClock:
-    """A callback that notes each epoch's seconds and its final learning rate."""
+class Progress:
+    """What a training has come to: notes each epoch, keeps the state on disk, and takes one up that was left there.
 
-    def __init__(self, keras):
-        self.columns = {"learning_rate": [], "seconds": []}
-        started = [0.0]
+    columns: column name -> a value per epoch; with each epoch's seconds and its final learning rate. callback: Keras'
+    own kind; it must stand behind `stopping`, whose state it keeps.
+    """
 
-        def begin(epoch, logs=None):
-            started[0] = time.perf_counter()
+    def __init__(self, keras, network, stopping, checkpoint: Checkpoint | None):
+        self.keras, self.network, self.stopping, self.checkpoint = keras, network, stopping, checkpoint
+        self.state: State | None = checkpoint.read() if checkpoint else None
+        self.columns = {name: [*values] for name, values in self.state.history.items()} if self.state else {"epoch": []}
+        self.resumed = [*self.state.resumed, self.state.epochs] if self.state else []
+        self.started = self.written = time.perf_counter()
+        self.started_cpu = time.process_time()
+        self._before = (self.state.seconds, self.state.cpu_seconds) if self.state else (0.0, 0.0)
+        self.callback = keras.callbacks.LambdaCallback(
+            on_train_begin=self._train_begins, on_epoch_begin=self._epoch_begins, on_epoch_end=self._epoch_ends
+        )
+        if self.state:
+            print(f"{checkpoint.path}: going on after epoch {self.state.epochs}", flush=True)
+            _set(network.variables, self.state.network)
 
-        def end(epoch, logs=None):
-            self.columns["seconds"].append(round(time.perf_counter() - started[0], 2))
-            rate = float(keras.ops.convert_to_numpy(self.callback.model.optimizer.learning_rate))
-            self.columns["learning_rate"].append(rate)
+    @property
+    def epochs(self) -> int:
+        return len(self.columns["epoch"])
 
-        self.callback = keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end)
+    def is_over(self, begin: int, end: int) -> bool:
+        """Whether a stage that begins and ends after these epochs was done, or had stopped early."""
+        stopped = self.state is not None and self.state.stopped and self.epochs > begin
+        return self.epochs >= end or stopped
+
+    def take_up(self, within_stage: bool) -> None:
+        """Put the optimizer and early stopping where they were; both start anew with a stage."""
+        if self.state and within_stage:
+            self.network.optimizer.build(self.network.trainable_variables)
+            _set(self.network.optimizer.variables, self.state.optimizer)
+        else:
+            self.state = None
+
+    def finish(self) -> None:
+        """What `fit` does in the end, where a training was left after its last epoch."""
+        if self.state and self.epochs == self.state.epochs:
+            self._stopping_as_it_was()
+            if self.stopping.restore_best_weights and self.state.best:
+                self.network.set_weights(self.state.best)
+
+    def seconds(self) -> tuple[float, float]:
+        """Taken so far, and over all cores."""
+        return self._before[0] + time.perf_counter() - self.started, self._before[
+            1
+        ] + time.process_time() - self.started_cpu
+
+    def _train_begins(self, logs=None):
+        if self.state:
+            self._stopping_as_it_was()
+
+    def _stopping_as_it_was(self):
+        self.stopping.wait, self.stopping.best = self.state.wait, self.state.best_value
+        self.stopping.best_epoch, self.stopping.best_weights = self.state.best_epoch, self.state.best or None
+
+    def _epoch_begins(self, epoch, logs=None):
+        self.epoch_started = time.perf_counter()
+
+    def _epoch_ends(self, epoch, logs=None):
+        rate = float(self.keras.ops.convert_to_numpy(self.network.optimizer.learning_rate))
+        seconds = round(time.perf_counter() - self.epoch_started, 2)
+        for name, value in {"epoch": epoch + 1, **logs, "learning_rate": rate, "seconds": seconds}.items():
+            self.columns.setdefault(name, []).append(value)
+        if self.checkpoint and time.perf_counter() - self.written >= self.checkpoint.every:
+            self.checkpoint.write(self._now())
+            self.written = time.perf_counter()
+
+    def _now(self) -> State:
+        seconds, cpu_seconds = self.seconds()
+        return State(
+            history=self.columns,
+            network=_values(self.network.variables),
+            optimizer=_values(self.network.optimizer.variables),
+            best=self.stopping.best_weights or [],
+            wait=self.stopping.wait,
+            best_value=None if self.stopping.best is None else float(self.stopping.best),
+            best_epoch=self.stopping.best_epoch,
+            stopped=bool(self.network.stop_training),
+            seconds=seconds,
+            cpu_seconds=cpu_seconds,
+            resumed=self.resumed,
+        )
+
+
+def _values(variables) -> list[np.ndarray]:
+    return [np.asarray(variable) for variable in variables]
+
+
+def _set(variables, values: list[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def tensorboard_logs(keras, folder: Path | None) -> list:

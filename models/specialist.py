@@ -26,6 +26,7 @@ from data_prep.prepared import Prepared, Split, load
 from data_prep.schema import KAGGLE15, SECOND_SOURCE_POINTS, Schema
 from models import fitting, trainer
 from models.backend import import_keras
+from models.checkpoint import Checkpoint
 from models.fitting import Fitted
 from models.recipe import Recipe
 from models.registry import Network
@@ -70,7 +71,7 @@ def load_unfilled(folder: Path) -> Prepared:
 
 def fit(
     model: Network, train: Split, val: Split, schema: Schema, mean_face: np.ndarray, recipe: Recipe, seed: int,
-    policy: str, tensorboard: Path | None = None,
+    policy: str, tensorboard: Path | None = None, checkpoint: Checkpoint | None = None,
 ) -> Fitted:  # fmt: skip
     """`models.fitting.fit`, twice: the parts `four_points` and `fifteen_points`, merged."""
     parts, about = {}, {}
@@ -80,7 +81,9 @@ def fit(
     ):
         print(f"{name}: {len(faces[0])} training and {len(faces[1])} validation faces", flush=True)
         logs = tensorboard and tensorboard / name
-        parts[name] = part = fitting.fit(model, *faces, schema_, mean_face[points], recipe, seed, policy, logs)
+        kept = checkpoint and checkpoint.part(name)
+        part = fitting.fit(model, *faces, schema_, mean_face[points], recipe, seed, policy, logs, kept)
+        parts[name] = part
         about[name] = {
             "train_faces": len(faces[0]),
             "val_faces": len(faces[1]),
@@ -95,6 +98,7 @@ def fit(
         seconds=round(four.seconds + fifteen.seconds, 1),
         cpu_seconds=round(four.cpu_seconds + fifteen.cpu_seconds, 1),
         parts=about,
+        resumed=four.resumed + fifteen.resumed,
     )
 
 

@@ -26,6 +26,7 @@ from data_prep.schema import Schema
 from data_prep.sources import sha256_of
 from models import fitting, label_rules, trainer
 from models.apply import load_network
+from models.checkpoint import Checkpoint
 from models.fitting import Fitted
 from models.recipe import Recipe
 from models.registry import Network
@@ -94,7 +95,7 @@ class Teaching:
 
     def fit(
         self, model: Network, train: Split, val: Split, schema: Schema, mean_face: np.ndarray, recipe: Recipe,
-        seed: int, policy: str, tensorboard: Path | None = None,
+        seed: int, policy: str, tensorboard: Path | None = None, checkpoint: Checkpoint | None = None,
     ) -> Fitted:  # fmt: skip
         """`models.fitting.fit` on what the teacher makes of the labels of `train`."""
         network = SecondLook(load_network(self.teacher.folder / "model.keras"))
@@ -107,7 +108,7 @@ class Teaching:
         else:
             outputs = label_rules.answers(outputs, np.asarray(train.sources))
         train = replace(train, filled=put_together(train.filled, outputs, SHARE[self.treatment]))
-        return fitting.fit(model, train, val, schema, mean_face, recipe, seed, policy, tensorboard)
+        return fitting.fit(model, train, val, schema, mean_face, recipe, seed, policy, tensorboard, checkpoint)
 
 
 def put_together(labels: np.ndarray, answers: np.ndarray, share: float) -> np.ndarray:

@@ -17,6 +17,7 @@ from data_prep.faceset import DataError
 from data_prep.prepared import Prepared, Split, load
 from data_prep.style import STYLE
 from models.backend import import_keras
+from models.checkpoint import Checkpoint
 from models.fitting import PREDICT_BATCH, Fitted, fit
 from models.label_rules import LABEL_RULES, answers
 from models.precision import PRECISIONS, resolve
@@ -42,6 +43,7 @@ def make_run(module: str, model: str, args: argparse.Namespace, load: Callable =
 
     load, fit: like `data_prep.prepared.load` and `models.fitting.fit`.
     """
+    output = None
     try:
         network = get_network(model, **{option: getattr(args, option) for option in get_options(model)})
         data = load(args.data)
@@ -63,9 +65,13 @@ def make_run(module: str, model: str, args: argparse.Namespace, load: Callable =
             check_same(output, network, data, recipe, args.seed, args.precision)
             print(f"{output} is a finished run (--overwrite trains it again)")
             return 0
+        checkpoint = checkpoint_of(output, network, data, recipe, args.seed, args.precision)
+        if args.overwrite and output.exists():
+            checkpoint.remove()
         with publish(output) as folder:
             train(network, data, recipe, args.seed, args.precision, folder, output.name, args.command,
-                  args.tensorboard, fit)  # fmt: skip
+                  args.tensorboard, fit, checkpoint)  # fmt: skip
+        checkpoint.remove()
         config = read_run(output).config
         print(
             f"{output}: {config['epochs']} epochs in {config['train_seconds']:.0f} s, kept epoch {config['best_epoch']}"
@@ -74,7 +80,9 @@ def make_run(module: str, model: str, args: argparse.Namespace, load: Callable =
         print(f"{module}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{module}: stopped; nothing was written", file=sys.stderr)
+        is_kept = output is not None and list(output.parent.glob(f"{output.name}.checkpoint*"))
+        what = "the same command goes on where it was" if is_kept else "nothing was written"
+        print(f"{module}: stopped; {what}", file=sys.stderr)
         return 130
     return 0
 
@@ -131,6 +139,26 @@ def parse_with_model(
 
 def default_folder(data: Prepared, model: str, recipe: Recipe, seed: int) -> Path:
     return Path("runs") / data.name / f"{folder_name(model)}-{recipe.name}-{data.manifest['treatment']}-s{seed}"
+
+
+def checkpoint_of(
+    output: Path, model: Network, data: Prepared, recipe: Recipe, seed: int, precision: str
+) -> Checkpoint:
+    """Where a training that writes to `output` keeps its state; no other training goes on from it."""
+    about = {
+        "backend": import_keras().backend.backend(),
+        "commit": commit(),
+        "model": model.name,
+        "options": model.options,
+        "recipe": recipe.as_dict(),
+        "seed": seed,
+        "precision": resolve(precision),
+        "treatment": data.manifest["treatment"],
+        "teacher": data.manifest.get("teacher"),
+        "split": split_of(data),
+        "source": data.manifest["source"],
+    }
+    return Checkpoint(output.with_name(f"{output.name}.checkpoint.npz"), about)
 
 
 def check_same(folder: Path, model: Network, data: Prepared, recipe: Recipe, seed: int, precision: str) -> None:
@@ -190,11 +218,11 @@ def split_of(data: Prepared) -> dict:
 
 def train(
     model: Network, data: Prepared, recipe: Recipe, seed: int, precision: str, folder: Path, run: str, command: str,
-    tensorboard: bool = False, fit: Callable = fit,
+    tensorboard: bool = False, fit: Callable = fit, checkpoint: Checkpoint | None = None,
 ) -> None:  # fmt: skip
     """Train, and write the files of the run named `run` into `folder`, which exists and is empty.
 
-    fit: like `models.fitting.fit`.
+    fit: like `models.fitting.fit`. checkpoint: of this training.
     """
     face = np.array(data.manifest["mean_face"])
     if np.isnan(face).any():
@@ -203,7 +231,7 @@ def train(
     made_by = provenance(import_keras().backend.backend(), command)
     policy = resolve(precision)
     logs = folder / "tensorboard" if tensorboard else None
-    fitted = fit(model, data.train, data.val, data.schema, face, recipe, seed, policy, logs)
+    fitted = fit(model, data.train, data.val, data.schema, face, recipe, seed, policy, logs, checkpoint)
     config = {
         "run": run,
         **about(data),
@@ -217,6 +245,7 @@ def train(
         "train_faces": len(data.train),
         **times(fitted),
         **({"parts": fitted.parts} if fitted.parts else {}),
+        **({"resumed_after_epochs": fitted.resumed} if fitted.resumed else {}),
         **({"teacher": teacher} if (teacher := data.manifest.get("teacher")) else {}),
         **made_by,
     }
