@@ -90,8 +90,14 @@ def _summary_row(runs: list[Entry], scores: list[Row]) -> Row:
         "parameters": scores[0]["parameters"],
         "train_seconds": _mean([row["train_seconds"] for row in scores]),
         "flag": _flags([row["flag"] for row in scores]),
-        "note": "; ".join(filter(None, ["one seed" if seeds == 1 else "", _told(first)])) or None,
+        "note": "; ".join(filter(None, ["one seed" if seeds == 1 else "", _told(first), _taught(first)])) or None,
     }
+
+
+def _taught(entry: Entry) -> str:
+    """Which network it learned from, beside the labels (`models.taught`); empty for most."""
+    teacher = entry.config.get("teacher")
+    return f"taught by {teacher['model']}" if teacher else ""
 
 
 def _told(entry: Entry) -> str:

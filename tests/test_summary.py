@@ -67,6 +67,11 @@ def test_a_variant_pools_its_seeds():
     assert [mean[name] for name in ("seeds", "seed_sd_px", "rmse_min_px", "rmse_of_seeds_px", "note")] == [None] * 5
 
 
+def test_a_network_that_was_taught_says_by_whom():
+    (row,) = summary([entry(teacher={"run": "dsnt-best-s0", "model": "dsnt (best)"})])
+    assert row["note"] == "one seed; taught by dsnt (best)"
+
+
 def test_one_seed_is_said_and_has_no_spread():
     rows = summary([entry(), entry("v1", (0, 1))])
     assert [row["variant"] for row in rows] == ["v1 (quick, none)", "base (quick, none)"]
