@@ -5,7 +5,7 @@
     python -m models.apply --run runs/kaggle15/RUN --data data/prepared/kaggle15-none --shifted
 
 --mirrored: the mean of an image and its mirror image (models/second_look.py), also on the data it was trained on.
---shifted: what each label source's labels are off by, on average over the training faces, is added for that source
+--shifted: what each label source's labels are off by, on average over the validation faces, is added for that source
 (models/label_shift.py).
 Trains nothing. Writes a light record, which `python -m evaluation` puts into that data set's table as a row
 with the data it was trained on.
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, required=True, help="run folder with a model.keras")
     parser.add_argument("--data", type=Path, required=True, help="prepared data set to predict")
     parser.add_argument("--mirrored", action="store_true", help="look at each image's mirror image too")
-    parser.add_argument("--shifted", action="store_true", help="add what each label source is off by in training")
+    parser.add_argument("--shifted", action="store_true", help="add what each label source is off by")
     output_help = "default: runs/<data>/<run>-from-<data of the run>, or -mirrored and -shifted on its own data"
     parser.add_argument("--output", type=Path, help=output_help)
     args = parser.parse_args(argv)
@@ -87,15 +87,14 @@ def apply(
     }
     if mirrored:
         network = SecondLook(network)
-    if shifted:
-        shifts = label_shift.shifts(predict(network, data.train))
-        config["label_shift"] = {str(source): shift.round(4).tolist() for source, shift in shifts.items()}
     # Scored on true labels alone: what a treatment filled in on this data the network never met.
     splits = {name: replace(getattr(data, name), filled=getattr(data, name).keypoints) for name in ("val", "test")}
     with publish(output) as aside:
         found = {name: predict(network, split) for name, split in splits.items()}
         if shifted:
+            shifts = label_shift.shifts(found["val"])
             found = {name: label_shift.shifted(predictions, shifts) for name, predictions in found.items()}
+            config["label_shift"] = {str(source): shift.round(4).tolist() for source, shift in shifts.items()}
         write_record(aside, config, run.history, **found)
     return output
 

@@ -4,8 +4,8 @@ A network that learns faces and their mirror images alike cannot learn that a so
 right: in the mirror image that is to the left, and the mean of both is where the point is. Its answers are then all
 off by that shift, against labels of that source. In `kaggle15` it is 1.3 px for the second source (video stills) and
 0.5 px for the first; why is not known, but labels that count pixels from 1 in larger pictures would do that. The shift
-is the mean error on the training faces, and is added back, as a Kaggle submission may, which is told each face's
-source. On a photo nobody asks for a source's habits, and nothing is added.
+is the mean error on the validation faces (of training faces a network remembers some), and is added back, as a Kaggle
+submission may, which is told each face's source. On a photo nobody asks for a source's habits, and nothing is added.
 """
 
 from dataclasses import replace
@@ -15,12 +15,12 @@ import numpy as np
 from models.runs import Predictions
 
 
-def shifts(train: Predictions) -> dict[int, np.ndarray]:
+def shifts(known: Predictions) -> dict[int, np.ndarray]:
     """By source, float64 [2] in pixels: the labels' mean distance from the predictions, over labelled points."""
     found = {}
-    for source in np.unique(train.sources):
-        rows = train.sources == source
-        found[int(source)] = -train.error[rows][train.observed[rows]].mean(axis=0, dtype=np.float64)
+    for source in np.unique(known.sources):
+        rows = known.sources == source
+        found[int(source)] = -known.error[rows][known.observed[rows]].mean(axis=0, dtype=np.float64)
     return found
 
 

@@ -33,7 +33,7 @@ def test_shifted_predictions_are_off_by_nothing_on_average():
 
 
 def test_a_shifted_record(tmp_path):
-    """Learned from training faces alone, and on these the mean error is then none."""
+    """Learned from validation faces, on which the mean error is then none."""
     options = ("--source", "synthetic", "--count", "80", "--missing", "none", "--no-analysis")
     assert data_prep.main([*options, "--output", str(tmp_path / "data")]) == 0
     run, words = tmp_path / "run", ["--data", str(tmp_path / "data")]
