@@ -53,9 +53,7 @@ def fit(
     from models.batches import Batches
     from models.losses import get_loss
 
-    if recipe.label_rules == "by_source" and label_rules.has_two(train, schema):
-        train, val, schema = (*map(label_rules.with_own_outputs, (train, val)), label_rules.BY_SOURCE)
-        mean_face = label_rules.mean_outputs(train, mean_face)
+    train, val, schema, mean_face = label_rules.lessons(recipe.label_rules, train, val, schema, mean_face)
     keras.utils.set_random_seed(seed)
     keras.mixed_precision.set_global_policy(policy)
     network = model.build(train.images.shape[1:], mean_face)
@@ -188,6 +186,8 @@ class Progress:
         if self.state:
             print(f"{checkpoint.path}: going on after epoch {self.state.epochs}", flush=True)
             _set(network.variables, self.state.network)
+        elif checkpoint and checkpoint.path.exists():
+            print(f"{checkpoint.path} is damaged or of another training; starting anew", flush=True)
 
     @property
     def epochs(self) -> int:

@@ -25,6 +25,16 @@ BY_SOURCE = replace(
 )
 
 
+def lessons(
+    rules: str, train: Split, val: Split, schema: Schema, mean_face: np.ndarray
+) -> tuple[Split, Split, Schema, np.ndarray]:
+    """What a network learns under a recipe's `label_rules`: the same, or with outputs of their own for each source."""
+    if rules != "by_source" or not has_two(train, schema):
+        return train, val, schema, mean_face
+    train, val = with_own_outputs(train), with_own_outputs(val)
+    return train, val, BY_SOURCE, mean_outputs(train, mean_face)
+
+
 def has_two(train: Split, schema: Schema) -> bool:
     """Whether rows of both sources are there to learn from; everywhere else one rule holds for all."""
     return schema is KAGGLE15 and len(np.unique(np.asarray(train.sources))) > 1

@@ -98,17 +98,22 @@ class Teaching:
         seed: int, policy: str, tensorboard: Path | None = None, checkpoint: Checkpoint | None = None,
     ) -> Fitted:  # fmt: skip
         """`models.fitting.fit` on what the teacher makes of the labels of `train`."""
+        train, *others = label_rules.lessons(recipe.label_rules, train, val, schema, mean_face)
+        train = replace(train, filled=self.taught(train))
+        return fitting.fit(model, train, *others, recipe, seed, policy, tensorboard, checkpoint)
+
+    def taught(self, train: Split) -> np.ndarray:
+        """The labels of training faces with the teacher's answers: float32 [N, K, 2], of as many outputs as they have.
+
+        A teacher of 15 points tells nothing of the two that another source puts elsewhere: these stay as they are.
+        """
         network = SecondLook(load_network(self.teacher.folder / "model.keras"))
-        outputs = trainer.outputs(network, train.images)
-        if recipe.label_rules == "by_source" and label_rules.has_two(train, schema):
-            train, val, schema = (*map(label_rules.with_own_outputs, (train, val)), label_rules.BY_SOURCE)
-            mean_face = label_rules.mean_outputs(train, mean_face)
-            if outputs.shape[1] != len(schema):
-                outputs = label_rules.spread(outputs, np.asarray(train.sources))
-        else:
-            outputs = label_rules.answers(outputs, np.asarray(train.sources))
-        train = replace(train, filled=put_together(train.filled, outputs, SHARE[self.treatment]))
-        return fitting.fit(model, train, val, schema, mean_face, recipe, seed, policy, tensorboard, checkpoint)
+        outputs, sources = trainer.outputs(network, train.images), np.asarray(train.sources)
+        if train.filled.shape[1] < outputs.shape[1]:
+            outputs = label_rules.answers(outputs, sources)
+        elif train.filled.shape[1] > outputs.shape[1]:
+            outputs = label_rules.spread(outputs, sources)
+        return put_together(train.filled, outputs, SHARE[self.treatment])
 
 
 def put_together(labels: np.ndarray, answers: np.ndarray, share: float) -> np.ndarray:

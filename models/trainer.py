@@ -5,6 +5,7 @@ Every `python -m models.<name>` is `main("<name>")` of this module; `models.spec
 
 import argparse
 import csv
+import hashlib
 import shlex
 import sys
 from collections.abc import Callable
@@ -157,6 +158,8 @@ def checkpoint_of(
         "teacher": data.manifest.get("teacher"),
         "split": split_of(data),
         "source": data.manifest["source"],
+        # Of the same file other faces may be in training, where these were grouped or split anew.
+        "faces": [hashlib.sha256(np.ascontiguousarray(part.ids)).hexdigest() for part in (data.train, data.val)],
     }
     return Checkpoint(output.with_name(f"{output.name}.checkpoint.npz"), about)
 

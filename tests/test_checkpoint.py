@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from data_prep import __main__ as data_prep
 from data_prep.prepared import load
 from models import trainer
 from models.checkpoint import Checkpoint, State
@@ -30,14 +29,6 @@ class KilledAfter(Checkpoint):
         super().write(state)
         if state.epochs == self.epochs:
             raise Killed
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prepared") / "tiny"
-    options = ("--source", "synthetic", "--count", "80", "--missing", "none", "--no-analysis")
-    assert data_prep.main([*options, "--output", str(folder)]) == 0
-    return folder
 
 
 def trained(data, network, recipe, checkpoint=None):

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from data_prep import __main__ as data_prep
 from data_prep.faceset import DataError
 from evaluation.flops import forward_flops
 from models.backend import import_keras
@@ -103,15 +102,13 @@ def test_a_network_without_maps_has_no_shape():
         with_shape(base, masked_l1, 1.0)
 
 
-def test_a_run_by_the_best_recipe_leaves_a_network_of_points(tmp_path):
-    options = ("--source", "synthetic", "--count", "80", "--missing", "none", "--no-analysis")
-    assert data_prep.main([*options, "--output", str(tmp_path / "data")]) == 0
-    words = ["--data", str(tmp_path / "data"), "--recipe", "best", "--size", "tiny", "--epochs", "1"]
+def test_a_run_by_the_best_recipe_leaves_a_network_of_points(data, tmp_path):
+    words = ["--data", str(data), "--recipe", "best", "--size", "tiny", "--epochs", "1"]
     assert trainer.main("dsnt", [*words, "--output", str(tmp_path / "run")]) == 0
     run = read_run(tmp_path / "run")
     assert (run.config["recipe"]["optimizer"], run.config["recipe"]["shape_weight"]) == ("muon", 1.0)
     assert keras.saving.load_model(tmp_path / "run" / "model.keras").output_shape == (None, 17, 2)
     # What is saved is what was trained: it predicts what its record says.
-    found = np.asarray(load_network(tmp_path / "run" / "model.keras")(np.load(tmp_path / "data" / "test_images.npy")))
+    found = np.asarray(load_network(tmp_path / "run" / "model.keras")(np.load(data / "test_images.npy")))
     first = run.test.sources == 1
     np.testing.assert_allclose(found[first, :15], run.test.predicted[first], atol=0.1)

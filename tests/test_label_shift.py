@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from data_prep import __main__ as data_prep
 from models import apply, trainer
 from models.label_shift import shifted, shifts
 from models.runs import Predictions, read_run
@@ -32,11 +31,9 @@ def test_shifted_predictions_are_off_by_nothing_on_average():
     assert shifts(moved)[2].tolist() == [0, 0]
 
 
-def test_a_shifted_record(tmp_path):
+def test_a_shifted_record(data, tmp_path):
     """Learned from validation faces, on which the mean error is then none."""
-    options = ("--source", "synthetic", "--count", "80", "--missing", "none", "--no-analysis")
-    assert data_prep.main([*options, "--output", str(tmp_path / "data")]) == 0
-    run, words = tmp_path / "run", ["--data", str(tmp_path / "data")]
+    run, words = tmp_path / "run", ["--data", str(data)]
     assert trainer.main("lenet5", [*words, "--epochs", "1", "--output", str(run)]) == 0
     assert apply.main(["--run", str(run), *words, "--shifted", "--output", str(tmp_path / "shifted")]) == 0
     before, after = read_run(run), read_run(tmp_path / "shifted")
