@@ -19,7 +19,7 @@ class ConvMuon(keras.optimizers.Muon):
         return len(variable.shape) < 2 or any(re.search(name, variable.path) for name in self.exclude_layers)
 
     def zeropower_via_newtonschulz5(self, x, steps: int):
-        """As Keras' own, but iterated on the Gram matrix of the shorter side, which halves the time.
+        """As Keras' own, but iterated on the Gram matrix of the shorter side: fewer and smaller products.
 
         X_k = X P_k for a polynomial P_k of the Gram matrix G of X, and so G_k = P_k G P_k.
         """
