@@ -4,9 +4,10 @@ A network that learns faces and their mirror images alike cannot learn that a so
 right: in the mirror image that is to the left, and the mean of both is where the point is. Its answers are then all
 off by that shift, against labels of that source. In `kaggle15` it is 1.3 px for the second source (video stills) and
 0.5 px for the first (`label_shift` in results/kaggle15/runs/dsnt-best-best-none-s0-mirrored-shifted/config.json, by
-`python -m models.apply --mirrored --shifted`); why is not known, but labels that count pixels from 1 in larger pictures would do that. The shift
-is the mean error on the validation faces (of training faces a network remembers some), and is added back, as a Kaggle
-submission may, which is told each face's source. On a photo nobody asks for a source's habits, and nothing is added.
+`python -m models.apply --mirrored --shifted`); why is not known, but labels that count pixels from 1 in larger pictures
+would do that. The shift is the mean error on the validation faces (of training faces a network remembers some), and is
+added back, as a Kaggle submission may, which is told each face's source. On a photo nobody asks for a source's habits,
+and nothing is added.
 """
 
 from dataclasses import replace
