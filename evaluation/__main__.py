@@ -112,7 +112,8 @@ def check_complete(job: Job, study: Path | None = None) -> None:
     path = study or STUDIES / f"{job.output.name}.toml"
     if study is None and not path.is_file():
         return
-    from evaluation.study_file import missing_runs, read_study
+    from evaluation.study_file import read_study
+    from evaluation.study_runs import missing_runs
 
     if missing := missing_runs(read_study(path), job.runs):
         raise DataError(

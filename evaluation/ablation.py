@@ -17,7 +17,8 @@ from data_prep.faceset import DataError
 from evaluation import summary, tables, uncertainty
 from evaluation.__main__ import RESULTS, check_complete, plan
 from evaluation.entries import Entry, from_run
-from evaluation.study_file import Study, read_study
+from evaluation.study_file import read_study
+from evaluation.study_runs import Study
 from evaluation.tables import Row
 
 

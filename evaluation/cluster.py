@@ -23,8 +23,8 @@ from pathlib import Path
 from data_prep.faceset import DataError
 from data_prep.prepared import load
 from evaluation import child
-from evaluation.study_file import DataSet
 from evaluation.study_plan import Step, find_prepared, preparation, training_warning
+from evaluation.study_runs import DataSet
 from models.provenance import PACKAGES, commit
 from models.runs import publish
 

@@ -61,6 +61,11 @@ class Entry:
         return self.history is None
 
     @property
+    def is_second_look(self) -> bool:
+        """Whether its network was trained in another run of the table, and answers otherwise here (`models.apply`)."""
+        return "trained_with" in self.config and self.config.get("trained_on") == self.data
+
+    @property
     def recipe(self) -> str:
         return "" if self.is_baseline else self.config["recipe"]["name"]
 
@@ -159,12 +164,12 @@ def by_label(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 
 
 def main_entries(entries: Iterable[Entry], limit: int) -> list[Entry]:
-    """The best run of each model, at most `limit` of them, for plots that show single runs.
+    """The best run of each model, at most `limit` of them, for plots that show single runs; no second looks.
 
     Chosen by validation, never by test: a picture of the luckiest test score would be a picture of luck.
     """
     best: dict[str, Entry] = {}
-    for entry in by_validation(e for e in entries if not e.is_baseline):
+    for entry in by_validation(e for e in entries if not (e.is_baseline or e.is_second_look)):
         best.setdefault(entry.model, entry)
     return list(best.values())[:limit]
 

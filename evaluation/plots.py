@@ -6,6 +6,7 @@ model, line style and marker for recipe and treatment, the same in every figure 
 
 from collections.abc import Callable
 from functools import wraps
+from textwrap import fill
 
 import numpy as np
 from matplotlib import rc_context
@@ -82,7 +83,8 @@ def learning_curves(entries: list[Entry]) -> Figure:
     Panels of one variant (recipe and treatment) share the loss axis; losses of different variants measure
     different things.
     """
-    trained = sorted((e for e in entries if not e.is_baseline), key=lambda e: (e.variant, e.model, e.name))
+    shown = (entry for entry in entries if not (entry.is_baseline or entry.is_second_look))
+    trained = sorted(shown, key=lambda entry: (entry.variant, entry.model, entry.name))
     if not trained:
         return _no_network("Learning curves")
     looks = Looks(trained)
@@ -101,7 +103,7 @@ def learning_curves(entries: list[Entry]) -> Figure:
             for run in panels[variant][model]:
                 loss_curve(ax, run, looks.colour(run))
             losses = [v for runs in panels[variant].values() for run in runs for v in _losses(run)]
-            ax.set(title=f"{model}\n{variant}", xlabel="epoch", yscale="log")
+            ax.set(title=f"{model}\n{fill(variant, 30)}", xlabel="epoch", yscale="log")
             ax.set_ylim(min(losses) * 0.9, max(losses) * 1.1)
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

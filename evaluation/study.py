@@ -18,8 +18,9 @@ from pathlib import Path
 
 from data_prep.faceset import DataError
 from evaluation import child
-from evaluation.study_file import Study, read_study, with_data
+from evaluation.study_file import read_study, with_data
 from evaluation.study_plan import ALWAYS, APPLY, DIFFERS, DONE, EVALUATE, PREPARE, TO_DO, TRAIN, Step, plan
+from evaluation.study_runs import Study
 from evaluation.study_times import in_words
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import data_prep
 from data_prep.faceset import DataError
 from data_prep.prepared import Prepared, load
-from evaluation.study_file import Application, DataSet, Study, Training, parse_preparation
+from evaluation.study_file import parse_preparation
+from evaluation.study_runs import Application, DataSet, Study, Training
 from evaluation.study_times import Times
 from models import pixel_baselines, trainer
 from models.registry import get_network

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from data_prep.prepared import Prepared
-from evaluation.study_file import Training
+from evaluation.study_runs import Training
 from models import specialist
 from models.precision import cpu_has_bfloat16
 

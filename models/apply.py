@@ -23,9 +23,10 @@ from data_prep.prepared import load
 from models import label_shift, pretrained
 from models.backend import import_keras
 from models.provenance import provenance
+from models.run_output import predict
 from models.runs import publish, read_run, write_record
 from models.second_look import SecondLook
-from models.trainer import about, check_not_seen, predict
+from models.trainer import about, check_not_seen
 
 NEEDED = ("run", "data", "data_source", "split", "schema", "image_size", "command")  # of a run's config.json
 

@@ -17,8 +17,9 @@ import numpy as np
 from data_prep.faceset import DataError
 from data_prep.prepared import Prepared, load
 from models.provenance import commit, provenance
+from models.run_output import predict
 from models.runs import RECORD_FILES, Predictions, publish, read_run, write_record
-from models.trainer import about, predict, same_faces, split_of
+from models.trainer import about, same_faces, split_of
 
 # Width of the window of the local contrast, in image sides. Chosen on kaggle15's validation faces, where 0.06 and 0.2
 # of the side, and the mean and deviation of the whole image, were worse for both baselines.

@@ -24,7 +24,7 @@ from data_prep.faceset import DataError
 from data_prep.prepared import Prepared, Split, load
 from data_prep.schema import Schema
 from data_prep.sources import sha256_of
-from models import fitting, label_rules, trainer
+from models import fitting, label_rules, run_output, trainer
 from models.apply import load_network
 from models.checkpoint import Checkpoint
 from models.fitting import Fitted
@@ -108,7 +108,7 @@ class Teaching:
         A teacher of 15 points tells nothing of the two that another source puts elsewhere: these stay as they are.
         """
         network = SecondLook(load_network(self.teacher.folder / "model.keras"))
-        outputs, sources = trainer.outputs(network, train.images), np.asarray(train.sources)
+        outputs, sources = run_output.outputs(network, train.images), np.asarray(train.sources)
         if train.filled.shape[1] < outputs.shape[1]:
             outputs = label_rules.answers(outputs, sources)
         elif train.filled.shape[1] > outputs.shape[1]:

@@ -8,7 +8,8 @@ import pytest
 
 from evaluation import collect, tables
 from evaluation import entries as entry_forms
-from evaluation.study_file import missing_runs, read_study
+from evaluation.study_file import read_study
+from evaluation.study_runs import missing_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = sorted(path.parent for path in ROOT.glob("results/*/performance.csv"))

@@ -297,6 +297,17 @@ def test_a_baseline_is_a_row_but_no_network(tmp_path):
     assert len(plots.learning_curves([base, ridge, mean]).axes) == 1
 
 
+def test_a_second_look_has_no_curve_of_its_own(tmp_path):
+    """Its network was trained in a run of the same table; one that was trained on other data has no other place."""
+    run, look, other, _ = read_entries(
+        make_run(tmp_path / "base-s0"),
+        make_run(tmp_path / "base-s0-mirrored", model="base and mirrored", trained_on="toy", trained_with="a command"),
+        make_run(tmp_path / "base-s0-from-x", trained_on="x", trained_with="a command"),
+    )
+    assert [len(plots.learning_curves(shown).axes) for shown in ([run], [run, look], [run, look, other])] == [1, 1, 2]
+    assert entries.main_entries([look, run], 4) == [run]
+
+
 def test_only_a_baseline_may_lack_epochs(tmp_path):
     folder = make_baseline(tmp_path / "a-s0", "a", baseline=False)
     with pytest.raises(DataError, match="has no epochs"):

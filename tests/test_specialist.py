@@ -10,7 +10,7 @@ from data_prep import __main__ as data_prep
 from data_prep.prepared import Split, write
 from data_prep.schema import IBUG68, KAGGLE15
 from evaluation import collect, entries, plots
-from models import apply, specialist, trainer
+from models import apply, run_output, specialist, trainer
 from models.backend import import_keras
 from models.layers import gray_input, keypoint_output
 from models.recipe import get_recipe
@@ -206,7 +206,7 @@ def test_it_stands_in_a_table_also_where_one_part_stopped_early(run, tmp_path):
     assert entry.label == "base (quick+epochs=2+batch_size=16, specialist)"
     (ax, *_) = plots.learning_curves([entry]).axes
     assert np.isfinite(ax.get_ylim()).all()
-    trainer.plot_loss(tmp_path / "loss.png", longer, record.config)
+    run_output.plot_loss(tmp_path / "loss.png", longer, record.config)
 
 
 # --- bad input

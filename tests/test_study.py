@@ -17,8 +17,9 @@ import pytest
 from data_prep.faceset import DataError
 from data_prep.prepared import load
 from evaluation import child, study
-from evaluation.study_file import Training, missing_runs, read_study, with_data
+from evaluation.study_file import read_study, with_data
 from evaluation.study_plan import DIFFERS, DONE, RECORDED, TO_DO, find_prepared, plan
+from evaluation.study_runs import Training, missing_runs
 from evaluation.study_times import in_words
 from models import pixel_baselines, specialist, trainer
 from models.recipe import get_recipe

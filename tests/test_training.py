@@ -17,7 +17,7 @@ from data_prep import __main__ as data_prep
 from data_prep.faceset import DataError
 from data_prep.prepared import load
 from evaluation import before_after
-from models import apply, trainer
+from models import apply, run_output, trainer
 from models.fitting import fit
 from models.recipe import RECIPES, Recipe, get_recipe
 from models.registry import Network
@@ -244,7 +244,7 @@ def test_a_kept_epoch_that_diverged_is_no_success(data):
 def test_the_loss_plot_says_what_it_shows(loss, shape_weight, restore_best, unit, kept):
     recipe = Recipe("try", 2, 8, 1e-3, loss=loss, shape_weight=shape_weight, restore_best=restore_best)
     config = {"run": "toy", "recipe": recipe.as_dict(), "best_epoch": 2}
-    [ax] = trainer.loss_figure({"epoch": [1, 2], "loss": [4, 1], "val_loss": [5, 2]}, config).axes
+    [ax] = run_output.loss_figure({"epoch": [1, 2], "loss": [4, 1], "val_loss": [5, 2]}, config).axes
     assert ax.get_ylabel() == unit
     assert [line.get_label() for line in ax.lines] == ["training", "validation", kept]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from data_prep.faceset import DataError
 from data_prep.prepared import embedded
 from evaluation.report.tables import Table
-from models import specialist, taught
+from evaluation.study_runs import OWN_WAYS
 
 
 def read(folder: Path) -> list[dict]:
@@ -83,8 +83,7 @@ def _preparation(config: dict) -> str:
     """The command that prepared the data, put together from a record that does not hold it: an older one."""
     source = _part(config, "data_source")
     seed = _part(config, "split").get("seed", 0)
-    own_ways = (specialist.TREATMENT, *taught.TREATMENTS)
-    treatment = "none" if config.get("treatment") in own_ways else config.get("treatment")
+    treatment = "none" if config.get("treatment") in OWN_WAYS else config.get("treatment")
     options = {"source": source.get("kind"), "input": source.get("path"), "missing": treatment}
     options |= {"seed": str(seed) if seed else None, "output": config["data_folder"]}
     given = [word for option, value in options.items() if value for word in (f"--{option}", str(value))]
