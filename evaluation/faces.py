@@ -68,7 +68,7 @@ def sample_faces(run: Entry, images: np.ndarray) -> Figure:
                 ax.set_title(title, fontsize=8, fontweight="normal", pad=3)
             place = {"transform": line[0].transAxes, "rotation": 90, "va": "center", "ha": "right"}
             line[0].text(-0.06, 0.5, name, fontweight="bold", **place)
-        title = f"{run.label}, seed {run.config['seed']}: mean distance from the truth (px at 96x96)"
+        title = f"{run.label}, seed {run.config['seed']}:\nmean distance from the truth (px at 96x96)"
         figure.suptitle(title, fontsize=10)
         key(figure)
     return figure

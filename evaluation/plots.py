@@ -20,6 +20,7 @@ from data_prep.style import STYLE
 from evaluation import metrics
 from evaluation.entries import MEAN_FACE, Entry, by_label, main_entries
 
+TITLE = 30  # characters of a panel's title, which long names of recipes would not fit in one line
 # Okabe & Ito (2008), distinguishable under the common colour-vision deficiencies, without their yellow (too
 # faint on white); then three of Tol's for more than seven models.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#882255", "#999933")
@@ -103,7 +104,7 @@ def learning_curves(entries: list[Entry]) -> Figure:
             for run in panels[variant][model]:
                 loss_curve(ax, run, looks.colour(run))
             losses = [v for runs in panels[variant].values() for run in runs for v in _losses(run)]
-            ax.set(title=f"{model}\n{fill(variant, 30)}", xlabel="epoch", yscale="log")
+            ax.set(title=f"{model}\n{fill(variant, TITLE)}", xlabel="epoch", yscale="log")
             ax.set_ylim(min(losses) * 0.9, max(losses) * 1.1)
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -202,8 +203,8 @@ def cumulative_errors(entries: list[Entry], most_px: float = 10.0) -> Figure:
     # Curves bend to the top left, so the bottom right is free for a short legend; a long one stands outside.
     if len(groups) <= 5:
         ax.legend(loc="lower right")
-    else:
-        figure.legend(loc="outside lower center", ncols=2)
+    else:  # in small letters: two of the longest names fit beside each other
+        figure.legend(loc="outside lower center", ncols=2, fontsize=6)
     return figure
 
 
@@ -278,9 +279,9 @@ def _limited(entries: list[Entry], most: int, title: str) -> tuple[dict[str, lis
     """At most `most` groups of seeds, then each baseline; the title says that something was left out.
 
     The best variant of each model comes first, so that no model is crowded out by the variants of another; of a
-    baseline it is the only one. Best is by validation.
+    baseline it is the only one. Best is by validation. A network's second looks are not shown.
     """
-    trained = by_label(e for e in entries if not e.is_baseline)
+    trained = by_label(e for e in entries if not (e.is_baseline or e.is_second_look))
     baselines = by_label(e for e in entries if e.is_baseline)
     first = _best_of_each_model(trained)
     kept = [*first, *(label for label in trained if label not in first)][:most]
@@ -312,4 +313,4 @@ def _seeds(seeds: list[Entry]) -> str:
 
 
 def _run_title(run: Entry) -> str:
-    return f"{run.model}\n{run.variant}, seed {run.config['seed']}"
+    return f"{run.model}\n" + fill(f"{run.variant}, seed {run.config['seed']}", TITLE)

@@ -97,7 +97,7 @@ def _sheet(entry: Entry, count: int, draw: Callable[[Axes, int], None], styles: 
             ax.set_title(f"{name}\n{distances[face]:.1f} px", fontsize=8, fontweight="normal", pad=3)
         seed = entry.config.get("seed")
         who = entry.label if seed is None else f"{entry.label}, seed {seed}"
-        title = f"{who}: the faces missed most (id, mean distance from the truth in px at 96x96)"
+        title = f"{who}:\nthe faces missed most (id, mean distance from the truth in px at 96x96)"
         figure.suptitle(title, fontsize=10)
         key = [
             Line2D([], [], ls="", marker=marker, color=colour, ms=5, mfc="none" if marker == "o" else colour, mew=1.2)
