@@ -146,7 +146,7 @@ def change(run: Entry, base: Entry) -> str:
 
 
 # Of fields that a recipe's record leaves out where they are not used (`models.recipe.Recipe.as_dict`).
-DEFAULTS = {"augmentation": "none", "label_rules": "one", "optimizer": "adam"}
+DEFAULTS = {"augmentation": "none", "label_rules": "one", "optimizer": "adam", "symmetric": False}
 
 
 def figure(rows: list[Row]):

@@ -43,6 +43,7 @@ def write(folder: Path, data: Prepared, output: Path | None = None) -> Path:
     """
     from evaluation import collect, entries, faces
     from evaluation.output import DPI, file_name, write_together
+    from models import asymmetry
     from models.apply import load_network
     from models.label_rules import answers
 
@@ -57,7 +58,9 @@ def write(folder: Path, data: Prepared, output: Path | None = None) -> Path:
     shown = choose(data)
     images = np.asarray(data.test.images[shown])
     networks = (untrained(run, data), load_network(folder / "model.keras"))
-    predicted = [answers(network.predict_on_batch(images), data.test.sources[shown]) for network in networks]
+    sources = data.test.sources[shown]
+    lean = asymmetry.moves(asymmetry.of_config(run.config), sources, len(data.schema))
+    predicted = [answers(network.predict_on_batch(images), sources) + lean for network in networks]
     figure = draw(entry.label, images, data.test.keypoints[shown], [np.asarray(p, np.float64) for p in predicted])
     write_together(output, {name: lambda path: figure.savefig(path, dpi=DPI, metadata={"Software": None})})
     return output / name

@@ -61,6 +61,12 @@ def weight(value: object) -> float:
     return float(value)
 
 
+def yes_or_no(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise DataError(f"is {value!r}; true or false is accepted")
+    return value
+
+
 def table(value: object) -> dict:
     if not isinstance(value, dict):
         raise DataError(f"is {value!r}; a table is accepted")

@@ -17,7 +17,7 @@ from pathlib import Path
 from data_prep import __main__ as data_prep
 from data_prep.augment import PIPELINES
 from data_prep.faceset import DataError
-from evaluation.study_fields import checked, count, list_of, one_of, rate, seed, table, text, weight
+from evaluation.study_fields import checked, count, list_of, one_of, rate, seed, table, text, weight, yes_or_no
 from evaluation.study_runs import (
     BASELINES,
     MORE_LABELS,
@@ -43,6 +43,7 @@ CHANGES = {  # of a recipe's fields, that a block may make
     "label_rules": one_of(LABEL_RULES),
     "optimizer": one_of(OPTIMIZERS),
     "shape_weight": weight,
+    "symmetric": yes_or_no,
 }
 
 

@@ -90,7 +90,7 @@ class Training:
         changes = {f"--{field.replace('_', '-')}": value for field, value in self.changes.items()}
         network = {f"--{option}": value for option, value in self.options}
         given = {**network, "--recipe": self.recipe_name, **changes, "--seed": self.seed}
-        options = [(option, str(value)) for option, value in given.items() if value is not None]
+        options = [word for option, value in given.items() for word in option_words(option, value)]
         if self.own_way in taught.TREATMENTS:
             gaps = ["--gaps"] if self.own_way == "taught_gaps" else []
             module = ("models.taught", "--model", self.model, *gaps)
@@ -98,7 +98,7 @@ class Training:
             module = ("models.specialist", "--model", self.model)
         else:
             module = (f"models.{self.model}",)
-        return (*module, *(word for pair in options for word in pair))
+        return (*module, *options)
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,13 @@ class Study:
     def treatments(self) -> tuple[str, ...]:
         """That the data sets are prepared with, in the order of their first run."""
         return tuple(dict.fromkeys(run.treatment for run in self.runs))
+
+
+def option_words(option: str, value: object) -> tuple[str, ...]:
+    """A command-line option with its value; for a boolean `--this` or `--no-this`, for None nothing."""
+    if isinstance(value, bool):
+        return (option if value else option.replace("--", "--no-", 1),)
+    return () if value is None else (option, str(value))
 
 
 def missing_runs(study: Study, runs: Iterable[Run]) -> list[str]:

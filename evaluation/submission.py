@@ -26,7 +26,7 @@ from data_prep.schema import KAGGLE15, SECOND_SOURCE_POINTS
 from data_prep.sources.kaggle import TEST, read_test
 from data_prep.sources.kaggle_lookup import LOOKUP, Lookup, read_lookup
 from evaluation import collect
-from models import label_shift
+from models import asymmetry, label_shift
 from models.apply import load_network
 from models.fitting import PREDICT_BATCH
 from models.label_rules import answers
@@ -150,10 +150,12 @@ def check_run(folder: Path, faces: FaceSet) -> None:
 
 def mean_prediction(folders: list[Path], images: np.ndarray, source: int, mirrored: bool = False) -> np.ndarray:
     """Mean over runs of their predictions, float64 [N, K, 2] in pixels, for images uint8 [N, H, W] of one source."""
-    sources = np.full(len(images), source)
-    return np.mean(
-        [answers(_predict(folder, images, mirrored), sources) for folder in folders], axis=0, dtype=np.float64
-    )
+    sources, found = np.full(len(images), source), []
+    for folder in folders:
+        points = answers(_predict(folder, images, mirrored), sources)
+        lean = asymmetry.moves(asymmetry.of_config(read_run(folder).config), sources, points.shape[1])
+        found.append(points + lean)
+    return np.mean(found, axis=0, dtype=np.float64)
 
 
 def mean_shift(folders: list[Path], source: int) -> np.ndarray:

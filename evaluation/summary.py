@@ -102,7 +102,9 @@ def _taught(entry: Entry) -> str:
 
 def _told(entry: Entry) -> str:
     """What a network is told of a test face besides its pixels."""
-    by_source = entry.config.get("recipe", {}).get("label_rules") == "by_source" and not entry.is_baseline
+    config = entry.config
+    by_source = config.get("recipe", {}).get("label_rules") == "by_source" and not entry.is_baseline
+    by_source = by_source or len(config.get("label_asymmetry", {})) > 1
     return "told each face's label source" if by_source else ""
 
 

@@ -78,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
 def calibrate(run: Path, data_folder: Path, output: Path) -> None:
     """Fit, try, write, and print what came of it. Raises DataError for a network without maps or other data."""
     from data_prep.prepared import load
+    from models import asymmetry
     from models.apply import load_network
     from models.backend import import_keras
     from models.label_rules import BY_SOURCE, with_own_outputs
@@ -96,7 +97,8 @@ def calibrate(run: Path, data_folder: Path, output: Path) -> None:
         raise DataError(f"{run}: {config['model']} draws no maps, from which a confidence could be taken")
     found = {}
     for name in ("val", "test"):
-        split = getattr(data, name)
+        # Where a point is, not where a source puts it: of a face in a photo nobody knows a source.
+        split = asymmetry.without(getattr(data, name), asymmetry.of_config(config))
         eyes = between_eyes(np.asarray(split.keypoints, np.float64))
         if network.output[0].shape[1] == len(BY_SOURCE):
             split = with_own_outputs(split)

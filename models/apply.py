@@ -20,7 +20,7 @@ from pathlib import Path
 
 from data_prep.faceset import DataError
 from data_prep.prepared import load
-from models import label_shift, pretrained
+from models import asymmetry, label_shift, pretrained
 from models.backend import import_keras
 from models.provenance import provenance
 from models.run_output import predict
@@ -86,12 +86,15 @@ def apply(
         "trained_with": run.config["command"],
         **provenance(import_keras().backend.backend(), command),
     }
+    lean = asymmetry.of_config(config) if trained_on == data.name else {}
+    if not lean:
+        config.pop("label_asymmetry", None)  # sources of other data are other ones
     if mirrored:
         network = SecondLook(network)
     # Scored on true labels alone: what a treatment filled in on this data the network never met.
     splits = {name: replace(getattr(data, name), filled=getattr(data, name).keypoints) for name in ("val", "test")}
     with publish(output) as aside:
-        found = {name: predict(network, split) for name, split in splits.items()}
+        found = {name: predict(network, split, lean) for name, split in splits.items()}
         if shifted:
             shifts = label_shift.shifts(found["val"])
             found = {name: label_shift.shifted(predictions, shifts) for name, predictions in found.items()}

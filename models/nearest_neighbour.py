@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.pixel_baselines import main, small_pixels
+from models.pixel_baselines import main
+from models.small_pixels import small_pixels
 
 GRID = [{"side": side} for side in (16, 24, 32)]
 

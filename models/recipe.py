@@ -29,6 +29,7 @@ class Recipe:
     weight_decay: float | None = None  # per step and unit of learning rate, of kernels alone: Adam becomes AdamW
     label_rules: str = "one"  # or "by_source": outputs of their own where two sources label by different rules
     optimizer: str = "adam"  # or "muon", see models/muon.py
+    symmetric: bool = False  # learns labels without what they have to one side, see models/asymmetry.py
     shape_weight: float | None = None  # of the loss on the shape of a network's maps, `losses.masked_shape`
 
     def __post_init__(self):
@@ -77,6 +78,7 @@ class Recipe:
             "weight_decay": None,
             "label_rules": "one",
             "optimizer": "adam",
+            "symmetric": False,
             "shape_weight": None,
         }
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
@@ -126,6 +128,7 @@ RECIPES = {
             augmentation="standard",
             weight_decay=0.02,
             label_rules="by_source",
+            symmetric=True,
             optimizer="muon",
             shape_weight=1.0,
         ),

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.pixel_baselines import main, small_pixels
+from models.pixel_baselines import main
+from models.small_pixels import small_pixels
 
 GRID = [{"side": side, "alpha": alpha} for side in (24, 32) for alpha in (100.0, 300.0, 1000.0, 3000.0)]
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from data_prep.prepared import Prepared, Split
 from data_prep.style import STYLE
+from models import asymmetry
 from models.fitting import PREDICT_BATCH
 from models.label_rules import answers
 from models.runs import Predictions, write_record
@@ -29,9 +30,13 @@ def outputs(network, images: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def predict(network, split: Split) -> Predictions:
-    """Predictions of a network for one split, and their errors against its labels after treatment."""
+def predict(network, split: Split, label_asymmetry: dict[int, np.ndarray] | None = None) -> Predictions:
+    """Predictions of a network for one split, and their errors against its labels after treatment.
+
+    label_asymmetry: by source, what was taken off the labels that the network learned; it is added again.
+    """
     predicted = answers(outputs(network, split.images), split.sources)
+    predicted = predicted + asymmetry.moves(label_asymmetry or {}, split.sources, predicted.shape[1])
     return Predictions(
         ids=np.asarray(split.ids),
         groups=np.asarray(split.groups),
@@ -44,8 +49,9 @@ def predict(network, split: Split) -> Predictions:
 
 def write_run(folder: Path, network, config: dict, history: dict, data: Prepared) -> None:
     """Everything a run folder holds, see `models.runs`."""
-    test = predict(network, data.test)
-    write_record(folder, config, history, val=predict(network, data.val), test=test)
+    lean = asymmetry.of_config(config)
+    test = predict(network, data.test, lean)
+    write_record(folder, config, history, val=predict(network, data.val, lean), test=test)
     network.save(folder / "model.keras")
     with open(folder / "summary.txt", "w") as file:
         network.summary(print_fn=lambda line: print(line, file=file), line_length=100)

@@ -16,6 +16,7 @@ import numpy as np
 from data_prep.augment import PIPELINES
 from data_prep.faceset import DataError
 from data_prep.prepared import Prepared, load
+from models import asymmetry
 from models.backend import import_keras
 from models.checkpoint import Checkpoint
 from models.fitting import Fitted, fit
@@ -51,6 +52,7 @@ def make_run(module: str, model: str, args: argparse.Namespace, load: Callable =
             label_rules=args.label_rules,
             optimizer=args.optimizer,
             shape_weight=args.shape_weight,
+            symmetric=args.symmetric,
         )
         if network.start:
             check_not_seen(network.start, data)
@@ -103,6 +105,8 @@ def parse_arguments(module: str, model: str, argv: list[str] | None, **parser_se
     parser.add_argument("--optimizer", choices=OPTIMIZERS, help="default: the recipe's")
     parser.add_argument("--shape-weight", type=float, help="of a loss on the shape of the maps, for networks that draw"
                         " some (default: the recipe's)")  # fmt: skip
+    parser.add_argument("--symmetric", action=argparse.BooleanOptionalAction, default=None, help="learn labels without"
+                        " what a label source has to one side (default: the recipe's)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of initial weights, order and dropout (default: 0)")
     parser.add_argument("--output", type=Path, help="default: runs/<data>/<model>-<recipe>-<treatment>-s<seed>")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto",
@@ -227,7 +231,9 @@ def train(
     made_by = provenance(import_keras().backend.backend(), command)
     policy = resolve(precision)
     logs = folder / "tensorboard" if tensorboard else None
-    fitted = fit(model, data.train, data.val, data.schema, face, recipe, seed, policy, logs, checkpoint)
+    lean = asymmetry.of_labels(data.train, data.schema) if recipe.symmetric else {}
+    faces = [asymmetry.without(split, lean) for split in (data.train, data.val)]
+    fitted = fit(model, *faces, data.schema, face, recipe, seed, policy, logs, checkpoint)
     config = {
         "run": run,
         **about(data),
@@ -240,6 +246,7 @@ def train(
         "parameters": fitted.network.count_params(),
         "train_faces": len(data.train),
         **times(fitted),
+        **({"label_asymmetry": asymmetry.for_config(lean)} if lean else {}),
         **({"parts": fitted.parts} if fitted.parts else {}),
         **({"resumed_after_epochs": fitted.resumed} if fitted.resumed else {}),
         **({"teacher": teacher} if (teacher := data.manifest.get("teacher")) else {}),

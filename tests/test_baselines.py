@@ -15,7 +15,8 @@ from data_prep import __main__ as data_prep
 from data_prep.prepared import load
 from evaluation import collect, entries, metrics
 from models import nearest_neighbour, ridge
-from models.pixel_baselines import main, small_pixels
+from models.pixel_baselines import main
+from models.small_pixels import small_pixels
 
 ROOT = Path(__file__).parents[1]
 BASELINES = {
