@@ -3,11 +3,9 @@
     python -m evaluation.submission --test test.zip --lookup IdLookupTable.csv --output submission.csv
     python -m evaluation.submission --run runs/kaggle/v1-quick-none-s0 --test test.zip --lookup IdLookupTable.csv
     python -m evaluation.submission --mirrored --test test.zip --lookup IdLookupTable.csv
-    python -m evaluation.submission --shifted --test test.zip --lookup IdLookupTable.csv
 
 Without --run the network that comes with the repository predicts; several runs give the mean of their predictions,
---mirrored that of an image and its mirror image (models/second_look.py), --shifted adds what a label source was off by
-on the run's validation faces (models/label_shift.py). Kaggle's faces follow two labelling rules; an
+--mirrored that of an image and its mirror image (models/second_look.py). Kaggle's faces follow two labelling rules; an
 image of which no more than the second's four points are asked follows that one. A network trained by source knows
 both; for others --second-source-run names runs for such images.
 """
@@ -26,7 +24,7 @@ from data_prep.schema import KAGGLE15, SECOND_SOURCE_POINTS
 from data_prep.sources.kaggle import TEST, read_test
 from data_prep.sources.kaggle_lookup import LOOKUP, Lookup, read_lookup
 from evaluation import collect
-from models import asymmetry, label_shift
+from models import asymmetry
 from models.apply import load_network
 from models.fitting import PREDICT_BATCH
 from models.label_rules import answers
@@ -52,13 +50,11 @@ def main(argv: list[str] | None = None) -> int:
     lookup_help = "its IdLookupTable.csv, its whole zip, or a folder with one of them"
     parser.add_argument("--lookup", type=Path, required=True, help=lookup_help)
     parser.add_argument("--output", type=Path, default=Path("submission.csv"), help="default: %(default)s")
-    looks = parser.add_mutually_exclusive_group()  # a run's record does not know by how much both looks are off
-    looks.add_argument("--mirrored", action="store_true", help="mean of each image and its mirror image")
-    looks.add_argument("--shifted", action="store_true", help="add what the image's label source is off by")
+    parser.add_argument("--mirrored", action="store_true", help="mean of each image and its mirror image")
     args = parser.parse_args(argv)
     try:
         runs = args.run or [default_run()]
-        submit(runs, args.second_source_run or runs, args.test, args.lookup, args.output, args.mirrored, args.shifted)
+        submit(runs, args.second_source_run or runs, args.test, args.lookup, args.output, args.mirrored)
     except (DataError, OSError) as error:
         print(f"evaluation.submission: error: {error}", file=sys.stderr)
         return 2
@@ -72,7 +68,6 @@ def submit(
     lookup_path: Path,
     output: Path,
     mirrored: bool = False,
-    shifted: bool = False,
 ) -> None:
     """Write the submission and print what is in it. Raises DataError where it cannot; then nothing is written."""
     folders = {*runs, *second_source_runs}
@@ -88,8 +83,6 @@ def submit(
     for source, folders in ((1, runs), (2, second_source_runs)):
         if (of_source := sources == source).any():
             points[of_source] = mean_prediction(folders, faces.images[of_source], source, mirrored)
-            if shifted:
-                points[of_source] += mean_shift(folders, source)
     locations = points.reshape(len(faces), -1)[places, lookup.coordinates]
     clipped = clip(locations, lookup.coordinates, faces.images.shape[1:])
     write(output, lookup.row_ids, clipped)
@@ -156,11 +149,6 @@ def mean_prediction(folders: list[Path], images: np.ndarray, source: int, mirror
         lean = asymmetry.moves(asymmetry.of_config(read_run(folder).config), sources, points.shape[1])
         found.append(points + lean)
     return np.mean(found, axis=0, dtype=np.float64)
-
-
-def mean_shift(folders: list[Path], source: int) -> np.ndarray:
-    """Mean over runs of what this source's labels are off by, float64 [2] in pixels; 0 where a run met none of them."""
-    return np.mean([label_shift.shifts(read_run(folder).val).get(source, np.zeros(2)) for folder in folders], axis=0)
 
 
 def _predict(folder: Path, images: np.ndarray, mirrored: bool) -> np.ndarray:

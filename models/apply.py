@@ -2,11 +2,8 @@
 
     python -m models.apply --run runs/synthetic/v1-quick-ffill-s0 --data data/prepared/kaggle15
     python -m models.apply --run runs/kaggle15/RUN --data data/prepared/kaggle15-none --mirrored
-    python -m models.apply --run runs/kaggle15/RUN --data data/prepared/kaggle15-none --shifted
 
 --mirrored: the mean of an image and its mirror image (models/second_look.py), also on the data it was trained on.
---shifted: what each label source's labels are off by, on average over the validation faces, is added for that source
-(models/label_shift.py).
 Trains nothing. Writes a light record, which `python -m evaluation` puts into that data set's table as a row
 with the data it was trained on.
 """
@@ -20,7 +17,7 @@ from pathlib import Path
 
 from data_prep.faceset import DataError
 from data_prep.prepared import load
-from models import asymmetry, label_shift, pretrained
+from models import asymmetry, pretrained
 from models.backend import import_keras
 from models.provenance import provenance
 from models.run_output import predict
@@ -38,24 +35,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, required=True, help="run folder with a model.keras")
     parser.add_argument("--data", type=Path, required=True, help="prepared data set to predict")
     parser.add_argument("--mirrored", action="store_true", help="look at each image's mirror image too")
-    parser.add_argument("--shifted", action="store_true", help="add what each label source is off by")
-    output_help = "default: runs/<data>/<run>-from-<data of the run>, or -mirrored and -shifted on its own data"
+    output_help = "default: runs/<data>/<run>-from-<data of the run>, or -mirrored on its own data"
     parser.add_argument("--output", type=Path, help=output_help)
     args = parser.parse_args(argv)
     command = shlex.join(["python", "-m", "models.apply", *(sys.argv[1:] if argv is None else argv)])
     try:
-        print(f"{apply(args.run, args.data, args.output, command, args.mirrored, args.shifted)}: predictions written")
+        print(f"{apply(args.run, args.data, args.output, command, args.mirrored)}: predictions written")
     except (DataError, OSError) as error:
         print(f"models.apply: error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def apply(
-    folder: Path, data_folder: Path, output: Path | None, command: str, mirrored: bool = False, shifted: bool = False
-) -> Path:
+def apply(folder: Path, data_folder: Path, output: Path | None, command: str, mirrored: bool = False) -> Path:
     """Write the record of a run's network on other data; returns its folder.
 
+    What was taken off the labels that it learned (`models.asymmetry`) is added on its own data only: sources of others
+    are other ones.
     Raises DataError where the network's keypoints or image size are not the data's, or the run's config is damaged.
     """
     run, data = read_run(folder), load(data_folder)
@@ -74,31 +70,27 @@ def apply(
     network = load_network(folder / "model.keras")
 
     trained_on = run.config["data"]
-    looks = [word for word, is_asked in (("mirrored", mirrored), ("shifted", shifted)) if is_asked]
-    ending = "".join(f"-{word}" for word in ([] if trained_on == data.name else [f"from-{trained_on}"]) + looks)
-    output = output or Path("runs") / data.name / f"{run.name}{ending or f'-from-{trained_on}'}"
+    ending = f"-from-{trained_on}" if trained_on != data.name or not mirrored else ""
+    ending += "-mirrored" if mirrored else ""
+    output = output or Path("runs") / data.name / f"{run.name}{ending}"
     config = {
         **run.config,
         **about(data),
         "run": output.name,
-        "model": run.config["model"] + "".join(f" and {word}" for word in looks),
+        "model": run.config["model"] + (" and mirrored" if mirrored else ""),
         "trained_on": trained_on,
         "trained_with": run.config["command"],
         **provenance(import_keras().backend.backend(), command),
     }
     lean = asymmetry.of_config(config) if trained_on == data.name else {}
     if not lean:
-        config.pop("label_asymmetry", None)  # sources of other data are other ones
+        config.pop("label_asymmetry", None)
     if mirrored:
         network = SecondLook(network)
     # Scored on true labels alone: what a treatment filled in on this data the network never met.
     splits = {name: replace(getattr(data, name), filled=getattr(data, name).keypoints) for name in ("val", "test")}
     with publish(output) as aside:
         found = {name: predict(network, split, lean) for name, split in splits.items()}
-        if shifted:
-            shifts = label_shift.shifts(found["val"])
-            found = {name: label_shift.shifted(predictions, shifts) for name, predictions in found.items()}
-            config["label_shift"] = {str(source): shift.round(4).tolist() for source, shift in shifts.items()}
         write_record(aside, config, run.history, **found)
     return output
 
