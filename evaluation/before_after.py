@@ -82,7 +82,7 @@ def untrained(run, data: Prepared):
 
     data: that the run was trained on.
     """
-    from models import label_rules
+    from models import asymmetry, label_rules
     from models.backend import import_keras
     from models.registry import get_network
 
@@ -95,7 +95,8 @@ def untrained(run, data: Prepared):
     network = get_network(config["model"].split(" (")[0], **config.get("options", {}))
     face = np.array(config["mean_face"])
     if config["recipe"].get("label_rules") == "by_source" and label_rules.has_two(data.train, data.schema):
-        face = label_rules.mean_outputs(label_rules.with_own_outputs(data.train), face)
+        train = asymmetry.without(data.train, asymmetry.of_config(config))
+        face = label_rules.mean_outputs(label_rules.with_own_outputs(train), face)
     return network.build(tuple(config["image_size"]), face)
 
 

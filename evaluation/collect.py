@@ -9,6 +9,7 @@ import numpy as np
 
 from data_prep.faceset import DataError
 from data_prep.schema import SCHEMAS
+from models import asymmetry
 from models.runs import PREDICTED_STEPS, RECORD_FILES, Predictions, Run, read_run
 
 # What evaluation cannot do without; everything else in config.json may be absent and leaves a blank cell.
@@ -170,6 +171,10 @@ def _problem(run: Run) -> str | None:
     points = len(run.schema)
     if np.shape(run.config["mean_face"]) != (points, 2):
         return f"mean_face in config.json is not [{points}, 2]"
+    try:
+        asymmetry.of_config(run.config)
+    except DataError as error:
+        return str(error)
     floor = run.config.get("noise_floor")
     if floor is not None and not (
         isinstance(floor, dict) and {"rmse_px", "pairs", "simulated"} <= floor.keys() and np.isfinite(floor["rmse_px"])

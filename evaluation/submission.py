@@ -146,8 +146,8 @@ def mean_prediction(folders: list[Path], images: np.ndarray, source: int, mirror
     sources, found = np.full(len(images), source), []
     for folder in folders:
         points = answers(_predict(folder, images, mirrored), sources)
-        lean = asymmetry.moves(asymmetry.of_config(read_run(folder).config), sources, points.shape[1])
-        found.append(points + lean)
+        lean = asymmetry.of_config(read_run(folder).config, {"kind": "kaggle"})
+        found.append(points + asymmetry.moves(lean, sources, points.shape[1]))
     return np.mean(found, axis=0, dtype=np.float64)
 
 

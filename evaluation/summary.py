@@ -14,6 +14,7 @@ from evaluation import tables, uncertainty
 from evaluation.entries import Entry, by_validation
 from evaluation.tables import Row
 from evaluation.uncertainty import Comparison
+from models import asymmetry
 
 PARTS = ("model", "recipe", "treatment", "trained_on")
 # The chance of any false verdict in the whole file that is accepted.
@@ -104,8 +105,8 @@ def _told(entry: Entry) -> str:
     """What a network is told of a test face besides its pixels."""
     config = entry.config
     by_source = config.get("recipe", {}).get("label_rules") == "by_source" and not entry.is_baseline
-    by_source = by_source or len(config.get("label_asymmetry", {})) > 1
-    return "told each face's label source" if by_source else ""
+    is_told = by_source or len(asymmetry.of_config(config)) > 1
+    return "told each face's label source" if is_told else ""
 
 
 def _compare(a: list[Entry], b: list[Entry]) -> tuple[Comparison, int]:

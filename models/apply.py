@@ -50,8 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 def apply(folder: Path, data_folder: Path, output: Path | None, command: str, mirrored: bool = False) -> Path:
     """Write the record of a run's network on other data; returns its folder.
 
-    What was taken off the labels that it learned (`models.asymmetry`) is added on its own data only: sources of others
-    are other ones.
+    What was taken off the labels that it learned (`models.asymmetry`) is added on data of the same kind.
     Raises DataError where the network's keypoints or image size are not the data's, or the run's config is damaged.
     """
     run, data = read_run(folder), load(data_folder)
@@ -73,8 +72,10 @@ def apply(folder: Path, data_folder: Path, output: Path | None, command: str, mi
     ending = f"-from-{trained_on}" if trained_on != data.name or not mirrored else ""
     ending += "-mirrored" if mirrored else ""
     output = output or Path("runs") / data.name / f"{run.name}{ending}"
+    lean = asymmetry.of_config(run.config, data.manifest["source"])
     config = {
-        **run.config,
+        **{key: value for key, value in run.config.items() if key != asymmetry.KEY},
+        **asymmetry.for_config(lean),
         **about(data),
         "run": output.name,
         "model": run.config["model"] + (" and mirrored" if mirrored else ""),
@@ -82,9 +83,6 @@ def apply(folder: Path, data_folder: Path, output: Path | None, command: str, mi
         "trained_with": run.config["command"],
         **provenance(import_keras().backend.backend(), command),
     }
-    lean = asymmetry.of_config(config) if trained_on == data.name else {}
-    if not lean:
-        config.pop("label_asymmetry", None)
     if mirrored:
         network = SecondLook(network)
     # Scored on true labels alone: what a treatment filled in on this data the network never met.

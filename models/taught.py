@@ -24,7 +24,7 @@ from data_prep.faceset import DataError
 from data_prep.prepared import Prepared, Split, load
 from data_prep.schema import Schema
 from data_prep.sources import sha256_of
-from models import fitting, label_rules, run_output, trainer
+from models import asymmetry, fitting, label_rules, run_output, trainer
 from models.apply import load_network
 from models.checkpoint import Checkpoint
 from models.fitting import Fitted
@@ -97,14 +97,19 @@ class Teaching:
         self, model: Network, train: Split, val: Split, schema: Schema, mean_face: np.ndarray, recipe: Recipe,
         seed: int, policy: str, tensorboard: Path | None = None, checkpoint: Checkpoint | None = None,
     ) -> Fitted:  # fmt: skip
-        """`models.fitting.fit` on what the teacher makes of the labels of `train`."""
+        """`models.fitting.fit` on what the teacher makes of the labels of `train`.
+
+        Where these have what their source has to one side, the teacher's answers get it too (`models.asymmetry`).
+        """
+        lean = {} if recipe.symmetric else asymmetry.of_config(self.teacher.config)
         train, *others = label_rules.lessons(recipe.label_rules, train, val, schema, mean_face)
-        train = replace(train, filled=self.taught(train))
+        train = replace(train, filled=self.taught(train, lean))
         return fitting.fit(model, train, *others, recipe, seed, policy, tensorboard, checkpoint)
 
-    def taught(self, train: Split) -> np.ndarray:
+    def taught(self, train: Split, lean: dict[int, np.ndarray]) -> np.ndarray:
         """The labels of training faces with the teacher's answers: float32 [N, K, 2], of as many outputs as they have.
 
+        lean: by source, what to add to the answers.
         A teacher of 15 points tells nothing of the two that another source puts elsewhere: these stay as they are.
         """
         network = SecondLook(load_network(self.teacher.folder / "model.keras"))
@@ -113,7 +118,10 @@ class Teaching:
             outputs = label_rules.answers(outputs, sources)
         elif train.filled.shape[1] > outputs.shape[1]:
             outputs = label_rules.spread(outputs, sources)
-        return put_together(train.filled, outputs, SHARE[self.treatment])
+        moves = asymmetry.moves(lean, sources, len(self.teacher.schema))
+        if train.filled.shape[1] > moves.shape[1]:
+            moves = np.nan_to_num(label_rules.spread(moves, sources))
+        return put_together(train.filled, outputs + moves, SHARE[self.treatment])
 
 
 def put_together(labels: np.ndarray, answers: np.ndarray, share: float) -> np.ndarray:

@@ -246,7 +246,7 @@ def train(
         "parameters": fitted.network.count_params(),
         "train_faces": len(data.train),
         **times(fitted),
-        **({"label_asymmetry": asymmetry.for_config(lean)} if lean else {}),
+        **asymmetry.for_config(lean),
         **({"parts": fitted.parts} if fitted.parts else {}),
         **({"resumed_after_epochs": fitted.resumed} if fitted.resumed else {}),
         **({"teacher": teacher} if (teacher := data.manifest.get("teacher")) else {}),

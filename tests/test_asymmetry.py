@@ -1,5 +1,7 @@
 """How far labels lie to one side: on faces whose labels are mirror-symmetric but for what the test adds."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +9,12 @@ import pytest
 
 from data_prep import __main__ as data_prep
 from data_prep.augment import Flip, Pipeline
-from data_prep.prepared import load
+from data_prep.prepared import Split, load
 from data_prep.schema import KAGGLE15
 from models import apply, asymmetry, trainer
 from models.recipe import RECIPES
 from models.runs import read_run
+from models.second_look import SecondLook
 
 EYE, OTHER_EYE, NOSE = (KAGGLE15.index(p) for p in ("left_eye_center", "right_eye_center", "nose_tip"))
 
@@ -74,11 +77,51 @@ def test_it_is_a_mirror_image_of_its_own_negative(data):
     np.testing.assert_allclose(found, mirrored, atol=2e-3)
 
 
-def test_few_faces_say_nothing():
+def test_a_constant_mean_by_hand():
+    """A hundred faces that vary as one, at 0, and one on its own, at 1; each with noise of variance s = 0.05.
+
+    The inverse of a block of n ones with s on the diagonal, times ones, is 1 / (n + s): the hundred weigh 100 / 100.05
+    together, the one 1 / 1.05. A plain mean would be 1 / 101.
+    """
+    kernel = np.zeros((101, 101))
+    kernel[:100, :100] = 1
+    kernel[100, 100] = 1
+    values = np.zeros((101, 1, 2))
+    values[100] = 1
+    one, hundred = 1 / 1.05, 100 / 100.05
+    np.testing.assert_allclose(asymmetry.constant_mean(kernel, values), [[one / (one + hundred)] * 2])
+
+
+def test_faces_that_look_to_one_side_are_told_from_labels_that_lie_there(data):
+    """Of symmetric faces those with the nose to the right and a fifth of the others: a plain mean is off by pixels."""
+    train = with_mirror_images(load(data).train)
+    odd = asymmetry.odd_part(train.keypoints, KAGGLE15, 96)[:, NOSE, 0]
+    rng = np.random.default_rng(0)
+    rows = (odd > 0) | (rng.random(len(odd)) < 0.2)
+    names = ("images", "keypoints", "filled", "observed", "sources")
+    skewed = replace(train, **{name: getattr(train, name)[rows] for name in names})
+    found = asymmetry.of_labels(skewed, KAGGLE15)
+    for source in (1, 2):
+        plain = np.nanmean(odd[rows & (train.sources == source)])
+        assert plain > 2
+        assert abs(found[source][NOSE, 0]) < 0.4 * plain
+
+
+def test_few_faces_say_nothing(data):
     values = np.ones((asymmetry.FEWEST, 2, 2))
     values[0, 1] = np.nan
     found = asymmetry.constant_mean(np.zeros((asymmetry.FEWEST,) * 2), values)
     np.testing.assert_allclose(found, [[1, 1], [0, 0]])
+    train = load(data).train
+    few = Split(**{name: np.asarray(getattr(train, name))[:3] for name in Split.__dataclass_fields__})
+    assert all((points == 0).all() for points in asymmetry.of_labels(few, KAGGLE15).values())
+
+
+def test_equal_images_give_the_plain_mean(data):
+    train = load(data).train
+    blank = replace(train, images=np.full(train.images.shape, 9, np.uint8))
+    plain = np.nanmean(asymmetry.odd_part(np.asarray(train.keypoints)[np.asarray(train.sources) == 1], KAGGLE15, 96), 0)
+    np.testing.assert_allclose(asymmetry.of_labels(blank, KAGGLE15)[1][NOSE], plain[NOSE], atol=2e-3)
 
 
 def test_taken_off_and_added_again(data):
@@ -120,6 +163,43 @@ def test_applied_to_its_own_data_it_is_added_too(data, run, tmp_path):
     assert again.config["label_asymmetry"] == record.config["label_asymmetry"]
 
 
+def test_a_second_look_gets_it_once(data, run, tmp_path):
+    words = ["--run", str(run), "--data", str(data), "--mirrored", "--output", str(tmp_path / "mirrored")]
+    assert apply.main(words) == 0
+    record, prepared = read_run(tmp_path / "mirrored"), load(data)
+    lean = asymmetry.of_config(record.config)
+    looks = SecondLook(apply.load_network(run / "model.keras")).predict_on_batch(np.asarray(prepared.test.images))
+    expected = looks + np.stack([lean[int(source)] for source in prepared.test.sources])
+    np.testing.assert_allclose(record.test.predicted, expected, atol=0.04)
+
+
+def test_sources_of_other_data_are_others(data, run, tmp_path):
+    """On faces of another kind of file nothing is added, and the record says nothing of it."""
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["source"]["kind"] = "kaggle"
+    (other / "manifest.json").write_text(json.dumps(manifest | {"name": "other"}))
+    assert apply.main(["--run", str(run), "--data", str(other), "--output", str(tmp_path / "record")]) == 0
+    record = read_run(tmp_path / "record")
+    assert "label_asymmetry" not in record.config
+    outputs = apply.load_network(run / "model.keras").predict_on_batch(np.asarray(load(other).test.images))
+    np.testing.assert_allclose(record.test.predicted, outputs, atol=0.04)
+
+
+def test_with_outputs_by_source_too(data, tmp_path):
+    """The second source's nose, output 15 of 17, gets the second source's asymmetry of the nose."""
+    words = ["--data", str(data), "--epochs", "1", "--symmetric", "--label-rules", "by_source"]
+    assert trainer.main("lenet5", [*words, "--output", str(tmp_path / "run")]) == 0
+    record, prepared = read_run(tmp_path / "run"), load(data)
+    outputs = np.asarray(apply.load_network(tmp_path / "run" / "model.keras").predict_on_batch(prepared.test.images))
+    second = np.asarray(prepared.test.sources) == 2
+    expected = outputs[second, 15] + record.config["label_asymmetry"]["2"][NOSE]
+    np.testing.assert_allclose(record.test.predicted[second, NOSE], expected, atol=0.04)
+
+
 def test_the_best_recipe_is_symmetric():
     assert RECIPES["best"].symmetric
+    without = RECIPES["best"].with_changes(symmetric=False)
+    assert (without.name, "symmetric" in without.as_dict()) == ("best+symmetric=False", False)
     assert "symmetric" not in RECIPES["quick"].as_dict()  # older records lack it

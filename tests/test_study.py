@@ -164,6 +164,18 @@ def test_a_block_may_change_its_recipe(here):
     assert (options.loss, options.augmentation) == ("smooth_l1", "mild")
 
 
+@pytest.mark.parametrize(
+    ("recipe", "value", "option"), [("quick", "true", "--symmetric"), ("best", "false", "--no-symmetric")]
+)
+def test_a_field_that_is_true_or_false_is_an_option_of_its_own(here, recipe, value, option):
+    run = read(
+        SMALL.replace('["quick"]', f'["{recipe}"]').replace("epochs = 1", f"symmetric = {value}\nseeds = [0]")
+    ).runs[0]
+    assert run.name == f"base-{recipe}+symmetric={value.capitalize()}-none-s0"
+    assert option in run.words
+    assert trainer.parse_arguments("models.base", "base", list(run.words[1:])).symmetric is (value == "true")
+
+
 def test_a_block_may_set_options_of_its_network(here):
     block = SMALL.replace('["base"]', '["vgg_face"]').replace("epochs = 1", "epochs = 1\noptions.width = 0.0625")
     run = read(block).runs[0]
@@ -177,8 +189,9 @@ def test_the_studies_of_this_project(monkeypatch):
     synthetic, kaggle15 = (read_study(Path(f"studies/{name}.toml")) for name in ("synthetic", "kaggle15"))
     assert [run.name for run in synthetic.runs] == ["base-quick-none-s0", "v1-quick-none-s0", *BASELINES]
     # 2 networks x (5 seeds of quick + 1 of reference) on ffill; 2 x (3 other treatments and specialist); all networks
-    # augmented or, dsnt in its 3 sizes, by its own recipe; 2 x 2 baselines; 1 applied
-    assert len(kaggle15.runs) == 2 * 6 + 2 * (3 + 1) + (len(NAMES) + 2) + 2 * 2 + 1
+    # augmented or, dsnt in its 3 sizes, by its own recipe; 2 on symmetric labels; dsnt taught by itself; 2 x 2
+    # baselines; 1 applied
+    assert len(kaggle15.runs) == 2 * 6 + 2 * (3 + 1) + (len(NAMES) + 2) + 2 + 1 + 2 * 2 + 1
     assert kaggle15.runs[-1].name == "v1-quick-none-s0-from-synthetic"
     commands = [" ".join(one.preparation(t)) for one, t in ((synthetic.data[0], "none"), (kaggle15.data[0], "none"))]
     assert commands == [
@@ -220,6 +233,7 @@ def test_names_are_those_that_the_commands_give(here):
         ('treatments = ["none"]\nepochs', 'treatments = ["zero"]\nepochs', "treatments 'zero' is unknown"),
         ("epochs = 1", "epochs = 0", "epochs is 0; a whole number from 1"),
         ("epochs = 1", 'augmentation = "wild"', "augmentation 'wild' is unknown; accepted: none, standard"),
+        ("epochs = 1", "symmetric = 1", "symmetric is 1; true or false is accepted"),
         ("[[train]]", "[train]", "study: train is {"),
         ("epochs = 1", "options.width = 0.5", "[[train]] number 1: base has no option 'width'"),
         ('["base"]', '["vgg_face"]\noptions.width = "wide"', "options of vgg_face: {'width': 'wide'}"),

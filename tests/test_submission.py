@@ -98,10 +98,22 @@ def test_mirror_images_are_looked_at_too(place, tmp_path):
 
 def test_what_was_taken_off_the_labels_is_added(place, tmp_path):
     """2 px to the left and 1 px down for the first source, whose is image 1; nothing is known of the second's."""
-    make_run(place / "off", label_asymmetry={"1": [[-2, 1]] * 15})
+    lean = {"1": [[-2, 1]] * 15}
+    make_run(place / "off", label_asymmetry=lean, data_source={"kind": "kaggle"})
     assert submit(place, tmp_path / "s.csv", runs=("off",)) == 0
     # Of image 1 an x is 2 less, a y 1 more: 32 - 2, 20 - 2 and 49 + 1.
     assert lines(tmp_path / "s.csv")[1:] == ["11,95.0000", "4,30.0000", "5,18.0000", "6,95.0000", "7,50.0000"]
+    make_run(place / "embedded", label_asymmetry=lean, data_source={"kind": "synthetic"})  # sources of its own
+    assert submit(place, tmp_path / "t.csv", runs=("embedded",)) == 0
+    assert lines(tmp_path / "t.csv")[2] == "4,32.0000"
+
+
+@pytest.mark.parametrize("lean", [[], {"one": [[0, 0]] * 15}, {"1": [[0, 0]]}, {"1": "right"}, {"1": [[0, None]] * 15}])
+def test_a_damaged_asymmetry_is_one_line(place, tmp_path, capsys, lean):
+    make_run(tmp_path / "leaning", label_asymmetry=lean, data_source={"kind": "kaggle"})
+    assert submit(place, tmp_path / "s.csv", runs=(tmp_path / "leaning",)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "label_asymmetry in the config.json of leaning is damaged" in line
 
 
 def test_runs_of_the_second_source_predict_its_images_alone(place, tmp_path):

@@ -44,7 +44,7 @@ def test_what_a_network_learns(data, teacher, rules, treatment):
     prepared = found.load(data)
     faces = prepared.train, prepared.val, prepared.schema, np.full((15, 2), 48.0)
     train, *_ = label_rules.lessons(rules, *faces)
-    learned = found.taught(train)
+    learned = found.taught(train, {})
     assert learned.shape[1] == {"one": 15, "by_source": 17}[rules]
     # What has neither label nor answer: a row says nothing of the two points that the other source puts elsewhere.
     np.testing.assert_array_equal(np.isnan(learned).any(axis=-1).sum(axis=1), {"one": 0, "by_source": 2}[rules])
@@ -61,12 +61,27 @@ def test_a_teacher_of_both_rules_tells_of_both(data, tmp_path):
     found = taught.Teaching(read_run(run), "taught_gaps")
     prepared = found.load(data)
     faces = prepared.train, prepared.val, prepared.schema, np.full((15, 2), 48.0)
-    of_both = found.taught(label_rules.lessons("by_source", *faces)[0])
-    of_one = found.taught(prepared.train)
+    of_both = found.taught(label_rules.lessons("by_source", *faces)[0], {})
+    of_one = found.taught(prepared.train, {})
     assert not np.isnan(of_both).any()
     gaps = ~np.asarray(prepared.train.observed)
     expected = label_rules.answers(of_both, prepared.train.sources)
     np.testing.assert_allclose(of_one[gaps], expected[gaps], atol=1e-4)
+
+
+@pytest.mark.parametrize("rules", ["one", "by_source"])
+def test_answers_get_what_labels_have_to_one_side(data, teacher, rules):
+    """2 px to the right for the second source: its gaps are filled 2 px further right, those of the first as before."""
+    found = taught.Teaching(read_run(teacher), "taught_gaps")
+    prepared = found.load(data)
+    faces = prepared.train, prepared.val, prepared.schema, np.full((15, 2), 48.0)
+    train, *_ = label_rules.lessons(rules, *faces)
+    plain, moved = found.taught(train, {}), found.taught(train, {2: np.tile([2.0, 0.0], (15, 1))})
+    gaps = np.isnan(train.filled).any(axis=-1) & ~np.isnan(plain).any(axis=-1)
+    second = (np.asarray(train.sources) == 2)[:, None] & gaps
+    assert second.any()
+    np.testing.assert_allclose((moved - plain)[second], np.tile([2.0, 0.0], (second.sum(), 1)), atol=1e-4)
+    np.testing.assert_array_equal(moved[~second], plain[~second])
 
 
 def test_a_run_names_its_teacher(data, teacher, tmp_path, capsys):
