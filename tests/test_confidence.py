@@ -1,20 +1,26 @@
 """Confidences: what a map's spread is, what the calibration makes of it, and that the fit finds what was put in."""
 
+import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_prep.faceset import DataError
+from data_prep.prepared import load
 from data_prep.schema import kaggle15_from_ibug68
 from inference import confidence
 from inference.confidence import Calibration, between_eyes, calibration_error, fit, from_text, reliability
 from models.backend import import_keras
 
+ROOT = Path(__file__).resolve().parents[1]
 keras = import_keras()
 
 from models import registry  # noqa: E402  (needs Keras' backend set up first)
+from models.apply import load_network  # noqa: E402
+from models.label_rules import answers  # noqa: E402
 from models.layers import centre_of_mass, with_spread  # noqa: E402
 
 
@@ -104,3 +110,25 @@ def test_bad_input_is_one_line(run, message, capsys):
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert message in said[0]
+
+
+def test_points_are_right_where_they_are_and_not_where_a_source_puts_them(data, tmp_path):
+    """A run whose config says that its labels lay 4 px too far right: right is what is near the labels without that."""
+    run = shutil.copytree(ROOT / "models" / "weights" / "dsnt-tiny", tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    changes = {"data": load(data).name, "label_asymmetry": {source: [[4.0, 0.0]] * 15 for source in ("1", "2")}}
+    (run / "config.json").write_text(json.dumps(config | changes))
+    assert confidence.main(["--run", str(run), "--data", str(data), "--output", str(tmp_path / "out")]) == 0
+
+    test = load(data).test
+    outputs = np.asarray(load_network(run / "model.keras").predict_on_batch(np.asarray(test.images)))
+    labels = np.asarray(test.keypoints, dtype=np.float64)
+    off = np.linalg.norm(answers(outputs, test.sources) - (labels - [4, 0]), axis=-1) / between_eyes(labels)[:, None]
+    expected = (off < confidence.WITHIN)[np.asarray(test.observed)]
+    with open(tmp_path / "out" / "confidence.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert sum(int(row["points"]) for row in rows) == len(expected)
+    right = sum(int(row["points"]) * float(row["right_pct"]) / 100 for row in rows)
+    assert 0 < expected.sum() < len(expected)
+    assert right == pytest.approx(expected.sum(), abs=0.1)
+    assert (run / "confidence.json").is_file()
