@@ -16,8 +16,8 @@ def locate(
     matrix [2, 3] of each face. A second pass cuts the face out by the points of the first, centred, upright and as
     large as the mean face, however the detector's box lay; the answer is the mean of both. On 38 photos with labels
     (`python -m inference.measure --photos ../shared/data/photos --model models/weights/NAME/model.onnx`) the error goes
-    from 3.64 to 3.53 % of the eyes' distance with dsnt-best, from 3.93 to 3.79 with dsnt-small, from 4.03 to 4.00 with
-    dsnt-tiny; with dsnt-68, of the 15 points that both mark-ups share, from 9.24 to 9.33.
+    from 3.43 to 3.42 % of the eyes' distance with dsnt-best, from 3.57 to 3.51 with dsnt-small, from 4.11 to 4.08 with
+    dsnt-tiny; with dsnt-68, of the 15 points that both mark-ups share, from 7.22 to 7.09.
     """
     first, confidence = predicted(photos, crops, network)
     if passes == 1:
