@@ -7,7 +7,8 @@
 Without --run the network that comes with the repository predicts; several runs give the mean of their predictions,
 --mirrored that of an image and its mirror image (models/second_look.py). Kaggle's faces follow two labelling rules; an
 image of which no more than the second's four points are asked follows that one. A network trained by source knows
-both; for others --second-source-run names runs for such images.
+both; for others --second-source-run names runs for such images. What a source's labels have to one side and the network
+did not learn (models/asymmetry.py) is added.
 """
 
 import argparse
