@@ -28,6 +28,7 @@ class KerasSide:
         from models.backend import import_keras
 
         keras = import_keras()
+        from models.batch_norm import quicken
         from models.fitting import compile_network
         from models.losses import masked_mse
         from models.registry import parse
@@ -37,6 +38,7 @@ class KerasSide:
         keras.mixed_precision.set_global_policy(spec.precision)
         self.build = parse(spec.model).build
         self.network = self.build(IMAGE_SIZE, some_mean_face())
+        quicken(self.network)
         compile_network(keras, self.network, masked_mse, spec.learning_rate)
         kind = "bfloat16" if spec.precision == "mixed_bfloat16" else "float32"
         values = np.random.default_rng(2).standard_normal((PRODUCT_SIZE, PRODUCT_SIZE), dtype=np.float32)

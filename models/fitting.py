@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,16 +52,10 @@ def fit(
     """
     keras = import_keras()
     from models.batches import Batches
-    from models.losses import get_loss
 
     train, val, schema, mean_face = label_rules.lessons(recipe.label_rules, train, val, schema, mean_face)
-    keras.utils.set_random_seed(seed)
-    keras.mixed_precision.set_global_policy(policy)
-    network = model.build(train.images.shape[1:], mean_face)
-    batches = Batches(train.images, train.filled, recipe.batch_size, seed, recipe.pipeline(schema))
-    loss, trained = get_loss(recipe.loss, train.images.shape[2]), network
-    if recipe.shape_weight:
-        trained, loss = with_shape(network, loss, recipe.shape_weight)
+    training = set_up(model, train, schema, mean_face, recipe, seed, policy)
+    network, trained, batches = training.network, training.trained, training.batches
     val_batches = Batches(val.images, val.filled, PREDICT_BATCH)
     stopping = early_stopping(keras, recipe)
     progress, end = Progress(keras, trained, stopping, checkpoint), 0
@@ -71,7 +66,7 @@ def fit(
         if progress.is_over(begin, end):
             continue
         rate = learning_rate(keras, stage, len(batches))
-        compile_network(keras, trained, loss, rate, recipe.optimizer, recipe.weight_decay)
+        training.compile(recipe, rate)
         progress.take_up(within_stage=progress.epochs > begin)
         batches.start_at(progress.epochs)
         trained.fit(
@@ -98,6 +93,40 @@ def fit(
     final.set_weights(network.get_weights())
     seconds, cpu_seconds = (round(value, 1) for value in progress.seconds())
     return Fitted(final, history, best_epoch, seconds, cpu_seconds, resumed=progress.resumed)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A network and what it learns. trained: the network, or that which has it inside and gives its maps, too."""
+
+    network: object
+    trained: object
+    loss: Callable
+    batches: object
+
+    def compile(self, recipe: Recipe, rate) -> None:
+        """rate: a number or a Keras schedule."""
+        compile_network(import_keras(), self.trained, self.loss, rate, recipe.optimizer, recipe.weight_decay)
+
+
+def set_up(
+    model: Network, train: Split, schema: Schema, mean_face: np.ndarray, recipe: Recipe, seed: int, policy: str
+) -> Training:
+    """What a recipe trains, untrained. schema, mean_face: of the network's outputs, as `label_rules.lessons` says."""
+    keras = import_keras()
+    from models.batch_norm import quicken
+    from models.batches import Batches
+    from models.losses import get_loss
+
+    keras.utils.set_random_seed(seed)
+    keras.mixed_precision.set_global_policy(policy)
+    network = model.build(train.images.shape[1:], mean_face)
+    quicken(network)
+    batches = Batches(train.images, train.filled, recipe.batch_size, seed, recipe.pipeline(schema))
+    loss, trained = get_loss(recipe.loss, train.images.shape[2]), network
+    if recipe.shape_weight:
+        trained, loss = with_shape(network, loss, recipe.shape_weight)
+    return Training(network, trained, loss, batches)
 
 
 def with_shape(network, loss, weight: float):

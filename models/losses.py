@@ -74,18 +74,20 @@ def masked_shape(places, sigma_px: float):
     labelled.
     """
     tiny = 1e-12  # 0 ln 0 is 0
+    half_squares = (places**2).sum(axis=-1) / 2
 
-    def divergence(p, q):
-        return ops.sum(p * (ops.log(p + tiny) - ops.log(q + tiny)), axis=-1)
+    def entropy(p):
+        return -ops.sum(p * ops.log(p + tiny), axis=-1)
 
     def shape(y_true, y_pred):
         labelled = ops.logical_not(ops.any(ops.isnan(y_true), axis=-1))  # [B, K]
         label = ops.where(labelled[..., None], ops.cast(y_true, "float32"), 0.0)
-        distance = ops.sum((label[:, :, None, :] - places) ** 2, axis=-1)
-        wanted = ops.softmax(-distance / (2 * sigma_px**2), axis=-1)
+        # -|label - place|^2 / 2 without |label|^2 / 2, which a softmax does not see
+        log_wanted = ops.log_softmax((ops.matmul(label, places.T) - half_squares) / sigma_px**2, axis=-1)
+        wanted = ops.exp(log_wanted)
         drawn = y_pred[..., 2:]
-        middle = (wanted + drawn) / 2
-        found = (divergence(wanted, middle) + divergence(drawn, middle)) / 2
+        of_wanted = -ops.sum(wanted * log_wanted, axis=-1)
+        found = entropy((wanted + drawn) / 2) - (of_wanted + entropy(drawn)) / 2
         labelled = ops.cast(labelled, "float32")
         return ops.sum(found * labelled) / ops.maximum(ops.sum(labelled), 1.0)
 

@@ -17,7 +17,11 @@ FORBIDDEN = {
     "evaluation": {"inference", "tensorflow", "jax"},
     "inference": {"evaluation", "tensorflow", "jax"},
 }
-OPTIONAL = {"torch_twins.py", "benchmark_sides.py"}  # what measures other frameworks may import them
+OPTIONAL = {
+    "torch_twins.py",
+    "benchmark_sides.py",
+    "training_profile.py",
+}  # what measures other frameworks may import them
 
 
 def imported(path: Path) -> set[str]:
@@ -43,9 +47,16 @@ COMMANDS = (
     *("data_prep", "data_prep.relatives_fit"),
     *(
         f"models.{name}"
-        for name in (*NAMES, "ridge", "nearest_neighbour", "specialist", "taught", "apply", "pretrained")
+        for name in (*NAMES, "ridge", "nearest_neighbour", "specialist", "taught", "ensemble", "apply", "pretrained")
     ),
-    *("evaluation", "evaluation.study", "evaluation.leakage", "evaluation.report", "evaluation.benchmark"),
+    *(
+        "evaluation",
+        "evaluation.study",
+        "evaluation.leakage",
+        "evaluation.report",
+        "evaluation.benchmark",
+        "evaluation.training_profile",
+    ),
     "evaluation.ablation",
     *("evaluation.features", "evaluation.submission", "data_prep.augment"),
     *("evaluation.before_after", "evaluation.splits"),

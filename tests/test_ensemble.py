@@ -1,0 +1,86 @@
+"""The mean of several networks: its answers, its record, what it may teach, and what is refused."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from models import apply, ensemble, taught, trainer
+from models.run_output import outputs
+from models.runs import read_run
+
+SHORT = ("--epochs", "1", "--batch-size", "16")
+
+
+@pytest.fixture(scope="module")
+def members(data, tmp_path_factory):
+    """Two networks that differ in their seed, and one of another recipe."""
+    folder = tmp_path_factory.mktemp("runs")
+    runs = [folder / name for name in ("lenet5-s0", "lenet5-s1", "other-s2")]
+    for seed, (run, more) in enumerate(zip(runs, ((), (), ("--learning-rate", "0.01")), strict=True)):
+        words = ["--data", str(data), *SHORT, *more, "--seed", str(seed), "--output", str(run)]
+        assert trainer.main("lenet5", words) == 0
+    return runs
+
+
+@pytest.fixture(scope="module")
+def merged(data, members, tmp_path_factory):
+    output = tmp_path_factory.mktemp("merged") / "both"
+    words = ["--data", str(data), "--output", str(output), "--runs", *map(str, members[:2])]
+    assert ensemble.main(words) == 0
+    return output
+
+
+def test_it_answers_with_the_mean(merged, members):
+    images = np.random.default_rng(0).integers(0, 256, (3, 96, 96)).astype(np.uint8)
+    one, two, both = (outputs(apply.load_network(run / "model.keras"), images) for run in (*members[:2], merged))
+    assert np.abs(one - two).max() > 0.1
+    np.testing.assert_allclose(both, (one + two) / 2, atol=1e-4)
+
+
+def test_its_record_tells_of_each(merged, members):
+    one, both = read_run(members[0]), read_run(merged)
+    two = read_run(members[1])
+    assert both.config["model"] == "lenet5, mean of 2"
+    assert list(both.config["parts"]) == ["lenet5-s0", "lenet5-s1"]
+    assert [part["seed"] for part in both.config["parts"].values()] == [0, 1]
+    assert both.config["parameters"] == 2 * one.config["parameters"]
+    assert both.config["train_seconds"] == pytest.approx(
+        one.config["train_seconds"] + two.config["train_seconds"], abs=0.06
+    )
+    assert "models.ensemble" in both.config["command"]
+    np.testing.assert_allclose(both.test.predicted, (one.test.predicted + two.test.predicted) / 2, atol=0.07)  # rounded
+
+
+def test_it_can_teach(merged, data, tmp_path):
+    words = [
+        "--teacher",
+        str(merged),
+        "--model",
+        "base",
+        "--data",
+        str(data),
+        *SHORT,
+        "--output",
+        str(tmp_path / "run"),
+    ]
+    assert taught.main(words) == 0
+    assert read_run(tmp_path / "run").config["teacher"]["model"] == "lenet5, mean of 2"
+
+
+def test_what_is_no_ensemble_is_one_line(data, members, tmp_path, capsys):
+    light = tmp_path / "light"
+    shutil.copytree(members[1], light, ignore=shutil.ignore_patterns("model.keras"))
+    for runs, why in (
+        (members[:1], "--runs names one run; two or more are accepted"),
+        ([members[0], members[0]], "--runs names a seed twice: 0, 0"),
+        (members[1:], "differ in recipe, not in the seed alone"),
+        ([members[0], light], "model.keras does not exist"),
+        ([members[0], tmp_path], "is not a finished run: config.json is missing"),
+    ):
+        words = ["--data", str(data), "--output", str(tmp_path / "none"), "--runs", *map(str, runs)]
+        assert ensemble.main(words) == 2
+        said = capsys.readouterr().err
+        assert why in said
+        assert said.count("\n") == 1
+        assert not (tmp_path / "none").exists()
