@@ -27,6 +27,7 @@ from models.trainer import check_not_seen, same_faces
 # Of a run's config.json: what all have in common, what is added up, and what `parts` tells of each.
 COMMON = ("model", "options", "recipe", "treatment", "teacher", "data", "split", "schema", "image_size", asymmetry.KEY)
 SUMS = ("parameters", "train_seconds", "train_cpu_seconds")
+MEAN_OF = ", mean of "  # in what tables call it
 OWN = ("seed", "epochs", "best_epoch", "commit", "command", *SUMS)
 
 
@@ -67,7 +68,7 @@ def ensemble(folders: list[Path], data_folder: Path, output: Path | None, comman
         **first,
         **{key: round(sum(run.config[key] for run in runs), 1) for key in SUMS},
         "run": output.name,
-        "model": f"{first['model']}, mean of {len(runs)}",
+        "model": f"{first['model']}{MEAN_OF}{len(runs)}",
         "parts": {run.name: {key: run.config.get(key) for key in OWN} for run in runs},
         **provenance(import_keras().backend.backend(), command),
     }

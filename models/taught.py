@@ -4,8 +4,9 @@ Another way to meet missing points, to compare with the treatments of `data_prep
 before, the teacher, answers every training face, as the mean of the image and its mirror image. Two thirds of the
 Kaggle rows label four points of fifteen; the teacher's answers stand in for the others (pseudo-labels, Lee 2013). Under
 `taught` each label, too, is averaged with the teacher's answer, which has less noise than one person's or tracker's
-click (Hinton, Vinyals & Dean 2015, arXiv 1503.02531); under `taught_gaps` labels stay as they are. The answers move
-with the face when it is augmented. The epoch to keep is chosen on true labels alone, as always.
+click (Hinton, Vinyals & Dean 2015, arXiv 1503.02531), and `taught_by_several` is the same of a teacher that is the mean
+of several networks (`models.ensemble`); under `taught_gaps` labels stay as they are. The answers move with the face
+when it is augmented. The epoch to keep is chosen on true labels alone, as always.
 
     python -m models.taught --model dsnt --size small --teacher models/weights/dsnt-best --recipe best
         --data data/prepared/kaggle15-none
@@ -27,6 +28,7 @@ from data_prep.sources import sha256_of
 from models import asymmetry, fitting, label_rules, run_output, trainer
 from models.apply import load_network
 from models.checkpoint import Checkpoint
+from models.ensemble import MEAN_OF
 from models.fitting import Fitted
 from models.recipe import Recipe
 from models.registry import Network
@@ -36,8 +38,9 @@ from models.second_look import SecondLook
 TREATMENTS = {
     "taught": "another network's answers, averaged with the label where there is one",
     "taught_gaps": "another network's answers where there is no label",
+    "taught_by_several": "the mean answers of several networks (models/ensemble.py), averaged with the labels likewise",
 }
-SHARE = {"taught": 0.5, "taught_gaps": 0.0}  # of the teacher in a labelled point
+SHARE = {"taught": 0.5, "taught_gaps": 0.0, "taught_by_several": 0.5}  # of the teacher in a labelled point
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,11 +57,24 @@ def main(argv: list[str] | None = None) -> int:
         )
         if args.teacher is None:
             raise DataError("--teacher is missing; a run folder with a model.keras is accepted")
-        teaching = Teaching(read_run(args.teacher), "taught_gaps" if args.gaps else "taught")
+        teacher = read_run(args.teacher)
+        teaching = Teaching(teacher, treatment_of(teacher, args.gaps))
     except (DataError, OSError) as error:
         print(f"models.taught: error: {error}", file=sys.stderr)
         return 2
     return trainer.make_run("models.taught", args.model, args, load=teaching.load, fit=teaching.fit)
+
+
+def treatment_of(teacher: Run, gaps: bool) -> str:
+    """The name of what it does to the labels. gaps: it fills in missing points only.
+
+    Raises DataError where several networks are to do that, which is no treatment of its own.
+    """
+    if MEAN_OF not in teacher.config.get("model", ""):
+        return "taught_gaps" if gaps else "taught"
+    if gaps:
+        raise DataError(f"{teacher.folder} is the mean of several networks; --gaps is for one")
+    return "taught_by_several"
 
 
 @dataclass(frozen=True)

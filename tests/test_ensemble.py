@@ -52,7 +52,7 @@ def test_its_record_tells_of_each(merged, members):
     np.testing.assert_allclose(both.test.predicted, (one.test.predicted + two.test.predicted) / 2, atol=0.07)  # rounded
 
 
-def test_it_can_teach(merged, data, tmp_path):
+def test_it_can_teach(merged, data, tmp_path, capsys):
     words = [
         "--teacher",
         str(merged),
@@ -65,7 +65,11 @@ def test_it_can_teach(merged, data, tmp_path):
         str(tmp_path / "run"),
     ]
     assert taught.main(words) == 0
-    assert read_run(tmp_path / "run").config["teacher"]["model"] == "lenet5, mean of 2"
+    config = read_run(tmp_path / "run").config
+    assert config["teacher"]["model"] == "lenet5, mean of 2"
+    assert config["treatment"] == "taught_by_several"
+    assert taught.main([*words, "--gaps"]) == 2
+    assert "is the mean of several networks; --gaps is for one" in capsys.readouterr().err
 
 
 def test_what_is_no_ensemble_is_one_line(data, members, tmp_path, capsys):
