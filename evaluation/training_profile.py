@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,7 +220,7 @@ def part_of(training):
     from models.batch_norm import SCOPE
 
     network, optimizer = training.trained, without_number(training.trained.optimizer.name)
-    layers = {layer.name: layer for layer in network._flatten_layers(include_self=False)}
+    layers = {layer.name: layer for layer in all_layers(network)}
     normalising = keras.layers.BatchNormalization, keras.layers.LayerNormalization
     convolving = keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Conv2DTranspose
 
@@ -243,6 +244,13 @@ def part_of(training):
         return LAYERS if layer is not None or network.name in scopes else OTHER
 
     return part
+
+
+def all_layers(network) -> Iterator:
+    """Its layers, and those of the networks among them."""
+    for layer in network.layers:
+        yield layer
+        yield from all_layers(layer) if hasattr(layer, "layers") else ()
 
 
 def without_number(name: str) -> str:
