@@ -61,8 +61,8 @@ class Entry:
         return self.history is None
 
     @property
-    def is_second_look(self) -> bool:
-        """Whether its network was trained in another run of the table, and answers otherwise here (`models.apply`)."""
+    def reuses_runs(self) -> bool:
+        """Whether it answers with networks of other runs of the table (`models.apply`, `models.ensemble`)."""
         return "trained_with" in self.config and self.config.get("trained_on") == self.data
 
     @property
@@ -164,12 +164,12 @@ def by_label(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 
 
 def main_entries(entries: Iterable[Entry], limit: int) -> list[Entry]:
-    """The best run of each model, at most `limit` of them, for plots that show single runs; no second looks.
+    """The best run of each model, at most `limit` of them, for plots that show single runs; no second looks nor means.
 
     Chosen by validation, never by test: a picture of the luckiest test score would be a picture of luck.
     """
     best: dict[str, Entry] = {}
-    for entry in by_validation(e for e in entries if not (e.is_baseline or e.is_second_look)):
+    for entry in by_validation(e for e in entries if not (e.is_baseline or e.reuses_runs)):
         best.setdefault(entry.model, entry)
     return list(best.values())[:limit]
 

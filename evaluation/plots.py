@@ -84,7 +84,7 @@ def learning_curves(entries: list[Entry]) -> Figure:
     Panels of one variant (recipe and treatment) share the loss axis; losses of different variants measure
     different things.
     """
-    shown = (entry for entry in entries if not (entry.is_baseline or entry.is_second_look))
+    shown = (entry for entry in entries if not (entry.is_baseline or entry.reuses_runs))
     trained = sorted(shown, key=lambda entry: (entry.variant, entry.model, entry.name))
     if not trained:
         return _no_network("Learning curves")
@@ -281,7 +281,7 @@ def _limited(entries: list[Entry], most: int, title: str) -> tuple[dict[str, lis
     The best variant of each model comes first, so that no model is crowded out by the variants of another; of a
     baseline it is the only one. Best is by validation. A network's second looks are not shown.
     """
-    trained = by_label(e for e in entries if not (e.is_baseline or e.is_second_look))
+    trained = by_label(e for e in entries if not (e.is_baseline or e.reuses_runs))
     baselines = by_label(e for e in entries if e.is_baseline)
     first = _best_of_each_model(trained)
     kept = [*first, *(label for label in trained if label not in first)][:most]

@@ -15,6 +15,7 @@ from evaluation.entries import Entry, by_validation
 from evaluation.tables import Row
 from evaluation.uncertainty import Comparison
 from models import asymmetry
+from models.ensemble import MEAN_OF
 
 PARTS = ("model", "recipe", "treatment", "trained_on")
 # The chance of any false verdict in the whole file that is accepted.
@@ -91,8 +92,15 @@ def _summary_row(runs: list[Entry], scores: list[Row]) -> Row:
         "parameters": scores[0]["parameters"],
         "train_seconds": _mean([row["train_seconds"] for row in scores]),
         "flag": _flags([row["flag"] for row in scores]),
-        "note": "; ".join(filter(None, ["one seed" if seeds == 1 else "", _told(first), _taught(first)])) or None,
+        "note": "; ".join(filter(None, [_one(runs), _told(first), _taught(first)])) or None,
     }
+
+
+def _one(runs: list[Entry]) -> str:
+    """What there is but one of: then nothing tells how far another would be off."""
+    if seeds_of(runs) != 1:
+        return ""
+    return "one ensemble" if MEAN_OF in runs[0].model else "one seed"
 
 
 def _taught(entry: Entry) -> str:

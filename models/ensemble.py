@@ -69,6 +69,7 @@ def ensemble(folders: list[Path], data_folder: Path, output: Path | None, comman
         **{key: round(sum(run.config[key] for run in runs), 1) for key in SUMS},
         "run": output.name,
         "model": f"{first['model']}{MEAN_OF}{len(runs)}",
+        "trained_with": first["command"],
         "parts": {run.name: {key: run.config.get(key) for key in OWN} for run in runs},
         **provenance(import_keras().backend.backend(), command),
     }

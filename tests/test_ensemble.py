@@ -5,6 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
+from evaluation import summary
+from evaluation.entries import from_run
 from models import apply, ensemble, taught, trainer
 from models.run_output import outputs
 from models.runs import read_run
@@ -50,6 +52,13 @@ def test_its_record_tells_of_each(merged, members):
     )
     assert "models.ensemble" in both.config["command"]
     np.testing.assert_allclose(both.test.predicted, (one.test.predicted + two.test.predicted) / 2, atol=0.07)  # rounded
+
+
+def test_in_tables_it_is_one_ensemble_and_in_no_plot_of_trainings(merged, members):
+    entries = [from_run(read_run(run)) for run in (members[0], merged)]
+    assert [entry.reuses_runs for entry in entries] == [False, True]
+    notes = {row["variant"].split(" (")[0]: row["note"] for row in summary.summary(entries)}
+    assert notes == {"lenet5": "one seed", "lenet5, mean of 2": "one ensemble"}
 
 
 def test_it_can_teach(merged, data, tmp_path, capsys):
