@@ -15,7 +15,7 @@ help:
 study: $(VENV)/study
 	$(RUN) -m evaluation.study studies/synthetic.toml --retrain
 
-# The study of real faces on a Kaggle file, and whatever of it is not done yet. Four hours and a quarter on 2 cores.
+# The study of real faces on a Kaggle file, and whatever of it is not done yet. Six hours on 2 cores.
 INPUT ?= data/raw
 kaggle: $(VENV)/study
 	$(RUN) -m evaluation.study studies/kaggle15.toml --input "$(INPUT)" --name kaggle

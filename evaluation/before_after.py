@@ -90,7 +90,7 @@ def untrained(run, data: Prepared):
     if config.get("baseline") or config.get("seed") is None:
         raise DataError(f"{run.folder} is a baseline, which has no training to show")
     if "parts" in config:
-        raise DataError(f"{run.folder} has two networks; one with a single network is accepted")
+        raise DataError(f"{run.folder} is made of several networks; a single one is accepted")
     import_keras().utils.set_random_seed(config["seed"])
     network = get_network(config["model"].split(" (")[0], **config.get("options", {}))
     face = np.array(config["mean_face"])

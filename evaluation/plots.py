@@ -279,7 +279,8 @@ def _limited(entries: list[Entry], most: int, title: str) -> tuple[dict[str, lis
     """At most `most` groups of seeds, then each baseline; the title says that something was left out.
 
     The best variant of each model comes first, so that no model is crowded out by the variants of another; of a
-    baseline it is the only one. Best is by validation. A network's second looks are not shown.
+    baseline it is the only one. Best is by validation. Second looks and means of several
+    networks are not shown.
     """
     trained = by_label(e for e in entries if not (e.is_baseline or e.reuses_runs))
     baselines = by_label(e for e in entries if e.is_baseline)

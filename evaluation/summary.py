@@ -142,7 +142,7 @@ def _comparison_row(pair: tuple[str, list[Entry], list[Entry]], compared: tuple[
         "p_holm": float(p_holm),
         "probability_of_improvement": result.probability_of_improvement,
         "verdict": verdict(p_holm, result.low, result.high),
-        "note": "one seed" if 1 in seeds else None,
+        "note": _one(a) or _one(b) or None,
     }
 
 

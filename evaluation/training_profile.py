@@ -1,6 +1,6 @@
 """Where the time of a training step goes: convolutions, normalisation, optimizer and the rest.
 
-    python -m evaluation.training_profile                                   dsnt by its recipe, two minutes on 2 cores
+    python -m evaluation.training_profile                      dsnt's three sizes by its recipe, 4 minutes on 2 cores
     python -m evaluation.training_profile --models base v1 --recipe augmented
 
 Trains for some steps under TensorFlow's profiler, which notes when each operation ran, and adds them up by the layer

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from data_prep.faceset import DataError
+from data_prep.missing import TREATMENTS
 from data_prep.prepared import load
 from models import asymmetry
 from models.apply import load_network
@@ -25,10 +26,15 @@ from models.runs import Run, publish, read_run
 from models.trainer import check_not_seen, same_faces
 
 # Of a run's config.json: what all have in common, what is added up, and what `parts` tells of each.
-COMMON = ("model", "options", "recipe", "treatment", "teacher", "data", "split", "schema", "image_size", asymmetry.KEY)
+COMMON = (
+    *("model", "options", "recipe", "precision", "treatment", "teacher", "data", "split", "schema", "image_size"),
+    asymmetry.KEY,
+)
 SUMS = ("parameters", "train_seconds", "train_cpu_seconds")
 MEAN_OF = ", mean of "  # in what tables call it
-OWN = ("seed", "epochs", "best_epoch", "commit", "command", *SUMS)
+RESUMED = "resumed_after_epochs"
+OWN = ("seed", "epochs", "best_epoch", RESUMED, "commit", "command", *SUMS)
+NEEDED = ("seed", "model", "recipe", "treatment", "data", "command", *SUMS)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,10 +59,16 @@ def main(argv: list[str] | None = None) -> int:
 def ensemble(folders: list[Path], data_folder: Path, output: Path | None, command: str) -> Path:
     """Write the run whose network is the mean of those of `folders`; returns its folder.
 
-    Raises DataError where the runs differ in more than their seed, or were trained on other faces than the data's.
+    Raises DataError where the runs differ in more than their seed or were trained on other data, or `output` is a run
+    that was trained.
     """
     runs, data = [read_run(folder) for folder in folders], load(data_folder)
     check_alike(runs)
+    treatment = runs[0].config["treatment"]
+    if (wanted := treatment if treatment in TREATMENTS else "none") != data.manifest["treatment"]:
+        raise DataError(
+            f"{data_folder} was prepared with --missing {data.manifest['treatment']}; the runs need {wanted}"
+        )
     for run in runs:
         check_not_seen(run, data)
         if run.config["data"] != data.name or not same_faces(run, data):
@@ -64,13 +76,15 @@ def ensemble(folders: list[Path], data_folder: Path, output: Path | None, comman
     first = runs[0].config
     without_seed = runs[0].name.removesuffix(f"-s{first['seed']}")
     output = output or Path("runs") / data.name / f"{without_seed}-mean-of-{len(runs)}"
+    if (output / "model.keras").exists() and MEAN_OF not in read_run(output).config["model"]:
+        raise DataError(f"{output} is a trained run; name another --output")
     config = {
-        **first,
+        **{key: value for key, value in first.items() if key != RESUMED},
         **{key: round(sum(run.config[key] for run in runs), 1) for key in SUMS},
         "run": output.name,
         "model": f"{first['model']}{MEAN_OF}{len(runs)}",
         "trained_with": first["command"],
-        "parts": {run.name: {key: run.config.get(key) for key in OWN} for run in runs},
+        "parts": {run.name: {key: run.config[key] for key in OWN if key in run.config} for run in runs},
         **provenance(import_keras().backend.backend(), command),
     }
     network = mean([load_network(run.folder / "model.keras") for run in runs])
@@ -84,7 +98,7 @@ def check_alike(runs: list[Run]) -> None:
     if len(runs) < 2:
         raise DataError("--runs names one run; two or more are accepted")
     for run in runs:
-        if lacking := [key for key in ("seed", *COMMON[:3], *SUMS) if key not in run.config]:
+        if lacking := [key for key in NEEDED if key not in run.config]:
             raise DataError(f"{run.folder} holds a damaged run record: config.json lacks {', '.join(lacking)}")
         if different := [key for key in COMMON if run.config.get(key) != runs[0].config.get(key)]:
             raise DataError(

@@ -1,10 +1,12 @@
 """The mean of several networks: its answers, its record, what it may teach, and what is refused."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 
+from data_prep import __main__ as data_prep
 from evaluation import summary
 from evaluation.entries import from_run
 from models import apply, ensemble, taught, trainer
@@ -31,6 +33,12 @@ def merged(data, members, tmp_path_factory):
     words = ["--data", str(data), "--output", str(output), "--runs", *map(str, members[:2])]
     assert ensemble.main(words) == 0
     return output
+
+
+def edit(run, **changes):
+    """Change a run's config.json; None takes a key out."""
+    config = json.loads((run / "config.json").read_text()) | changes
+    (run / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
 
 
 def test_it_answers_with_the_mean(merged, members):
@@ -84,12 +92,17 @@ def test_it_can_teach(merged, data, tmp_path, capsys):
 def test_what_is_no_ensemble_is_one_line(data, members, tmp_path, capsys):
     light = tmp_path / "light"
     shutil.copytree(members[1], light, ignore=shutil.ignore_patterns("model.keras"))
+    lacking, otherwise = (shutil.copytree(members[1], tmp_path / name) for name in ("lacking", "otherwise"))
+    edit(lacking, command=None)
+    edit(otherwise, precision="mixed_bfloat16")
     for runs, why in (
         (members[:1], "--runs names one run; two or more are accepted"),
         ([members[0], members[0]], "--runs names a seed twice: 0, 0"),
         (members[1:], "differ in recipe, not in the seed alone"),
         ([members[0], light], "model.keras does not exist"),
         ([members[0], tmp_path], "is not a finished run: config.json is missing"),
+        ([members[0], lacking], "config.json lacks command"),
+        ([members[0], otherwise], "differ in precision, not in the seed alone"),
     ):
         words = ["--data", str(data), "--output", str(tmp_path / "none"), "--runs", *map(str, runs)]
         assert ensemble.main(words) == 2
@@ -97,3 +110,19 @@ def test_what_is_no_ensemble_is_one_line(data, members, tmp_path, capsys):
         assert why in said
         assert said.count("\n") == 1
         assert not (tmp_path / "none").exists()
+
+
+def test_neither_a_trained_run_nor_other_labels(data, members, merged, tmp_path, capsys):
+    """A run that was trained is not replaced, an ensemble is; labels filled in are not what the members learned."""
+    runs = ["--runs", *map(str, members[:2])]
+    trained = (members[0] / "model.keras").read_bytes()
+    assert ensemble.main(["--data", str(data), *runs, "--output", str(members[0])]) == 2
+    assert "is a trained run; name another --output" in capsys.readouterr().err
+    assert (members[0] / "model.keras").read_bytes() == trained
+    assert ensemble.main(["--data", str(data), *runs, "--output", str(merged)]) == 0
+    capsys.readouterr()
+    filled = tmp_path / "tiny"
+    words = ("--source", "synthetic", "--count", "80", "--missing", "mean", "--no-analysis", "--output", str(filled))
+    assert data_prep.main([*words]) == 0
+    assert ensemble.main(["--data", str(filled), *runs, "--output", str(tmp_path / "none")]) == 2
+    assert "was prepared with --missing mean; the runs need none" in capsys.readouterr().err
