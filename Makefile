@@ -20,7 +20,7 @@ INPUT ?= data/raw
 kaggle: $(VENV)/study
 	$(RUN) -m evaluation.study studies/kaggle15.toml --input "$(INPUT)" --name kaggle
 
-# Everything in results/ but the benchmark, from ../shared/data: what is there is not trained again. Some ten hours.
+# Everything in results/ but the benchmark, from ../shared/data: what is there is not trained again. Some twelve hours.
 DATA ?= ../shared/data
 results: $(VENV)/study
 	$(RUN) -m evaluation.study studies/synthetic.toml

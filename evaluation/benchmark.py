@@ -27,16 +27,13 @@ from evaluation.benchmark_table import (
     to_csv,
     to_terminal,
 )
-from evaluation.benchmark_task import (
-    usable_cores,
-)
+from evaluation.benchmark_task import BUSY, usable_cores
 from models.precision import cpu_has_bfloat16
 from models.recipe import RECIPES
 from models.registry import NAMES, parse
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 MODELS = (*NAMES, "dsnt:size=small", "dsnt:size=tiny")
-BUSY = 0.05  # share of the machine's CPU time that other programs may use
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -40,9 +40,7 @@ class KerasSide:
         self.network = self.build(IMAGE_SIZE, some_mean_face())
         quicken(self.network)
         compile_network(keras, self.network, masked_mse, spec.learning_rate)
-        kind = "bfloat16" if spec.precision == "mixed_bfloat16" else "float32"
-        values = np.random.default_rng(2).standard_normal((PRODUCT_SIZE, PRODUCT_SIZE), dtype=np.float32)
-        self.matrix = keras.ops.cast(values, kind)
+        self.matrix = product_matrix(keras, spec.precision)
         self.epoch_seconds = EpochSeconds(keras)
 
     def describe(self) -> dict:
@@ -72,9 +70,7 @@ class KerasSide:
         return self.network.predict_on_batch(images)
 
     def product(self, calls: int) -> None:
-        for _ in range(calls):
-            result = self.keras.ops.matmul(self.matrix, self.matrix)
-        float(self.keras.ops.cast(result[0, 0], "float32"))  # waits for a backend that works ahead
+        multiply(self.keras, self.matrix, calls)
 
     def export(self, path: str) -> dict:
         """A float32 copy's weights by name, a few faces and what it makes of them, as `.npz` for the twin."""
@@ -90,6 +86,19 @@ class KerasSide:
         loss = float(self.loss(keypoints, predicted))
         np.savez(path, images=images, keypoints=keypoints, predicted=predicted, loss=loss, **weights)
         return {"parameters": network.count_params()}
+
+
+def product_matrix(keras, precision: str):
+    """What `matrix_product` multiplies by itself at a Keras policy."""
+    kind = "bfloat16" if precision == "mixed_bfloat16" else "float32"
+    values = np.random.default_rng(2).standard_normal((PRODUCT_SIZE, PRODUCT_SIZE), dtype=np.float32)
+    return keras.ops.cast(values, kind)
+
+
+def multiply(keras, matrix, calls: int) -> None:
+    for _ in range(calls):
+        result = keras.ops.matmul(matrix, matrix)
+    float(keras.ops.cast(result[0, 0], "float32"))  # waits for a backend that works ahead
 
 
 class EpochSeconds:

@@ -14,6 +14,7 @@ IMAGE_SIZE, POINTS = (96, 96), 15
 PRODUCT_SIZE = 2048  # of the square matrices: large enough for full speed, small enough for any machine
 MOST_FACES = 5639  # in one measurement of training: an epoch of the study's training set
 MOST_CALLS = 10_000
+BUSY = 0.05  # share of the machine's CPU time that other programs may use
 WITHOUT_TWIN = {  # networks that evaluation/torch_twins.py leaves out, and why
     "efficientnet_b0": "its 240 layers are the library's, in Keras as in torchvision: a copy by hand would be neither"
 }

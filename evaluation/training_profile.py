@@ -24,6 +24,7 @@ import numpy as np
 
 from data_prep.faceset import DataError
 from data_prep.prepared import Split, load
+from evaluation.benchmark_task import BUSY
 from models.recipe import get_recipe
 from models.registry import parse
 
@@ -34,7 +35,6 @@ DENSE, NORMALISATION, LAYERS = "dense layers", "batch normalisation", "other lay
 LOSS, OPTIMIZER, FACES, OTHER = "loss", "optimizer", "batches and augmentation", "sums of gradients, metrics"
 PARTS = (FORWARD, INPUTS, WEIGHTS, DENSE, NORMALISATION, LAYERS, LOSS, OPTIMIZER, FACES, OTHER)
 OPERATION = re.compile(r"([^:]*):(\w+)")  # where in the graph, and its kind; the profiler's own events look otherwise
-BUSY = 0.05  # share of the machine's CPU time that other programs may use
 PRODUCTS = 20  # matrix products in a measurement of the ceiling
 COLUMNS = ("model", "recipe", "part", "step_ms", "step_ms_min", "step_ms_max", "step_pct", "repeats",
            "steps_per_repeat", "batch_size", "precision", "threads", "cpu_elsewhere_pct", "commit",
@@ -120,7 +120,7 @@ def profile(name: str, model, data, recipe, args: argparse.Namespace) -> list[di
     seconds, products, shares = [], [], []
     busy, own, start = busy_seconds(), time.process_time(), time.perf_counter()
     for _ in range(args.repeats):
-        products.append(product_seconds(keras, precision, PRODUCT_SIZE))
+        products.append(product_seconds(keras, precision))
         steps()
         seconds.append(clock.value / args.steps)
         shares.append(shares_of(profiled(steps), part_of(training)))
@@ -161,15 +161,14 @@ def first(split: Split, count: int) -> Split:
     return replace(split, **{name: getattr(split, name)[:count] for name in Split.__dataclass_fields__})
 
 
-def product_seconds(keras, precision: str, size: int) -> float:
+def product_seconds(keras, precision: str) -> float:
     """Of a product of two square matrices, the mean of some."""
-    kind = "bfloat16" if precision == "mixed_bfloat16" else "float32"
-    matrix = keras.ops.cast(np.random.default_rng(0).standard_normal((size, size), dtype=np.float32), kind)
-    keras.ops.matmul(matrix, matrix)
+    from evaluation.benchmark_sides import multiply, product_matrix
+
+    matrix = product_matrix(keras, precision)
+    multiply(keras, matrix, 1)
     start = time.perf_counter()
-    for _ in range(PRODUCTS):
-        result = keras.ops.matmul(matrix, matrix)
-    float(keras.ops.cast(result[0, 0], "float32"))
+    multiply(keras, matrix, PRODUCTS)
     return (time.perf_counter() - start) / PRODUCTS
 
 
