@@ -139,9 +139,7 @@ def _data_set(name: str, fields: object) -> DataSet:
 
 def _trainings(where: str, fields: dict, seeds: dict[str, tuple[int, ...] | None]) -> list[Training]:
     """Every model with every recipe, treatment and seed of the block."""
-    # A mean of several networks, which could teach, is made by hand (models/ensemble.py).
-    treatments = [name for name in (*TREATMENTS, *OWN_WAYS) if name != "taught_by_several"]
-    grid = {"models": NAMES, "recipes": RECIPES, "treatments": treatments}
+    grid = {"models": NAMES, "recipes": RECIPES, "treatments": (*TREATMENTS, *OWN_WAYS)}
     required = {name: list_of(one_of(names)) for name, names in grid.items()}
     block = checked(where, fields, required, {"seeds": list_of(seed), "options": table, "teacher": text, **CHANGES})
     changes = {field: block[field] for field in CHANGES}

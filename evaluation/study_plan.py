@@ -18,7 +18,7 @@ from evaluation.study_times import Times
 from models import pixel_baselines, trainer
 from models.registry import get_network
 from models.runs import RECORD_FILES, read_run
-from models.taught import Teaching
+from models.taught import Teaching, treatment_of
 
 RUNS, RESULTS = Path("runs"), Path("results")
 CODE = Path(data_prep.__file__).parent
@@ -117,7 +117,16 @@ def _training(data: DataSet, run: Training, found: Prepared | None, times: Times
         needs = needs if "/" in run.teacher else (folder, teacher)
     words = (module, "--data", str(folder), *options)
     step = Step(TRAIN, output, words, seconds=seconds, needs=needs, data=data, run=run)
-    return _with_state(step, lambda place: training_warning(place, run, data.name, found), found, data, records)
+    step = _with_state(step, lambda place: training_warning(place, run, data.name, found), found, data, records)
+    if run.teacher and step.state == TO_DO:
+        _check_teacher(run, teacher)
+    return step
+
+
+def _check_teacher(run: Training, teacher: Path) -> None:
+    """Raise DataError where the run would be named otherwise, for its teacher is the mean of several networks."""
+    if teacher.is_dir() and (found := treatment_of(read_run(teacher), run.own_way == "taught_gaps")) != run.own_way:
+        raise DataError(f"{run.name}: its teacher {teacher} makes the treatment {found}; name that one")
 
 
 def _teacher(run: Training, data: str) -> Path:

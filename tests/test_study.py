@@ -324,6 +324,19 @@ def test_a_taught_network_names_its_teacher(here):
             read(wrong)
 
 
+def test_a_mean_of_networks_teaches_under_its_own_treatment_alone(here):
+    finish("runs/other", "mean-s0", model="dsnt (best), mean of 3")
+    text = SMALL.replace('["none"]', '["taught_by_several"]\nteacher = "runs/other/mean-s0"', 1)
+    assert states(plan(read(text)))["base-quick+epochs=1-taught_by_several-s0"] == TO_DO
+    with pytest.raises(DataError, match="runs/other/mean-s0 makes the treatment taught_by_several; name that one"):
+        plan(read(text.replace("taught_by_several", "taught")))
+    with pytest.raises(DataError, match="runs/other/mean-s0 is the mean of several networks; --gaps is for one"):
+        plan(read(text.replace("taught_by_several", "taught_gaps")))
+    finish("runs/other", "one-s0", model="dsnt (best)")
+    with pytest.raises(DataError, match="runs/other/one-s0 makes the treatment taught; name that one"):
+        plan(read(text.replace("mean-s0", "one-s0")))
+
+
 def test_more_labels_are_a_treatment_with_a_set_of_its_own(here):
     kaggle = SMALL.replace('"synthetic"', '"kaggle"\ninput = "x.zip"').replace('options = ["--count", "80"]\n', "")
     text = kaggle.replace('["none"]', '["more_labels"]', 1)
