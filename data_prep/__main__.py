@@ -42,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print("data_prep: error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("data_prep: stopped", file=sys.stderr)
+        return 130
     return 0
 
 

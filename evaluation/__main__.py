@@ -64,6 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: cannot write the results: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("evaluation: stopped", file=sys.stderr)
+        return 130
     return 0
 
 

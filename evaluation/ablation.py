@@ -39,6 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f"evaluation.ablation: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("evaluation.ablation: stopped", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -33,6 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print("evaluation.before_after: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("evaluation.before_after: stopped", file=sys.stderr)
+        return 130
     return 0
 
 

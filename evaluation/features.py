@@ -70,6 +70,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f"evaluation.features: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("evaluation.features: stopped", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -26,6 +26,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print("evaluation.grouping: error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("evaluation.grouping: stopped", file=sys.stderr)
+        return 130
     return 0
 
 

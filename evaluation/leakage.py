@@ -27,6 +27,7 @@ from evaluation.leakage_sets import ARMS, Sets, arm_data, choose, copied, pool
 from models.recipe import Recipe, get_recipe
 from models.registry import NAMES, get_network
 from models.runs import RECORD_FILES, Run, copy_record
+from models.trainer import MOST_SEEDS
 
 PREPARED, RUNS, RESULTS = Path("data/prepared"), Path("runs/leakage"), Path("results/leakage")
 
@@ -53,7 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         print("evaluation.leakage: error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("evaluation.leakage: stopped; finished runs are kept, the same command goes on", file=sys.stderr)
+        goes_on = "the command goes on without --overwrite" if args.overwrite else "the same command goes on"
+        print(f"evaluation.leakage: stopped; finished runs are kept, {goes_on}", file=sys.stderr)
         return 130
     return 0
 
@@ -76,8 +78,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="print sizes and commands, write nothing")
     parser.add_argument("--overwrite", action="store_true", help="train finished runs again")
     args = parser.parse_args(argv)
-    if min(args.split_seed, *args.seeds) < 0:
-        parser.error("--seeds and --split-seed must be 0 or more")
+    if not all(0 <= seed < MOST_SEEDS for seed in (args.split_seed, *args.seeds)):
+        parser.error(f"--seeds and --split-seed: 0 to {MOST_SEEDS - 1} are accepted")
     if args.name is None and args.data is not None:
         args.name = args.data.resolve().name.removesuffix("-none")
     if args.name is not None and not re.fullmatch(r"\w[\w.-]*", args.name):

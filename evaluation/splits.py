@@ -38,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print("evaluation.splits: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("evaluation.splits: stopped", file=sys.stderr)
+        return 130
     for row in rows:
         print(
             f"{row['variant']}: published {row['published_rmse_px']:.2f} px, by person {row['person_rmse_px']:.2f} px, "

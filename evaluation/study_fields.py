@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Collection
 
 from data_prep.faceset import DataError
+from models.trainer import MOST_SEEDS
 
 Check = Callable[[object], object]
 
@@ -44,8 +45,8 @@ def count(value: object) -> int:
 
 
 def seed(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise DataError(f"holds {value!r}; whole numbers from 0 are accepted")
+    if type(value) is not int or not 0 <= value < MOST_SEEDS:
+        raise DataError(f"holds {value!r}; whole numbers from 0 to {MOST_SEEDS - 1} are accepted")
     return value
 
 

@@ -136,13 +136,15 @@ def _teacher(run: Training, data: str) -> Path:
 
 def _with_teachers(steps: list[Step]) -> list[Step]:
     """The steps, with those to do again whose network has yet to teach and of which there is but a record."""
-    needed = {output for step in steps if step.kind == TRAIN and step.state == TO_DO for output in step.needs}
-    return [
-        replace(step, state=TO_DO, note="")
-        if step.kind == TRAIN and step.output in needed and not (step.output / "model.keras").is_file()
-        else step
-        for step in steps
-    ]
+    steps = {step.output: step for step in steps}
+    to_do = [step for step in steps.values() if step.kind == TRAIN and step.state == TO_DO]
+    while to_do:
+        for output in to_do.pop().needs:
+            step = steps.get(output)
+            if step and step.kind == TRAIN and step.state != TO_DO and not (output / "model.keras").is_file():
+                steps[output] = replace(step, state=TO_DO, note="")
+                to_do.append(steps[output])  # it may need a teacher in turn
+    return list(steps.values())
 
 
 def _application(data: DataSet, run: Application, found: Prepared | None, records: bool) -> Step:

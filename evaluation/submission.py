@@ -59,6 +59,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f"evaluation.submission: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("evaluation.submission: stopped", file=sys.stderr)
+        return 130
     return 0
 
 

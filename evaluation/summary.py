@@ -16,6 +16,7 @@ from evaluation.tables import Row
 from evaluation.uncertainty import Comparison
 from models import asymmetry
 from models.ensemble import MEAN_OF
+from models.label_rules import BY_SOURCE
 
 PARTS = ("model", "recipe", "treatment", "trained_on")
 # The chance of any false verdict in the whole file that is accepted.
@@ -113,7 +114,8 @@ def _told(entry: Entry) -> str:
     """What a network is told of a test face besides its pixels."""
     config = entry.config
     by_source = config.get("recipe", {}).get("label_rules") == "by_source" and not entry.is_baseline
-    is_told = by_source or len(asymmetry.of_config(config)) > 1
+    by_source &= config.get("outputs", len(BY_SOURCE)) == len(BY_SOURCE)  # older records lack the number
+    is_told = (by_source or len(asymmetry.of_config(config)) > 1) and len(np.unique(entry.test.sources)) > 1
     return "told each face's label source" if is_told else ""
 
 
@@ -163,11 +165,27 @@ def _key(entry: Entry) -> tuple[str | None, ...]:
 
 
 def variants(entries: list[Entry]) -> list[list[Entry]]:
-    """Runs that differ in the seed only, together and in the order of their seeds; variants by name."""
+    """Runs that differ in the seed only, together and in the order of their seeds; variants by name.
+
+    Raises DataError where two of a variant learned from different teachers (`models.taught`).
+    """
     found: dict[tuple, list[Entry]] = {}
     for entry in sorted(entries, key=lambda e: (e.label, e.config.get("seed") or 0, e.name)):
         found.setdefault(_key(entry), []).append(entry)
+    for first, *others in found.values():
+        for other in others:
+            if _teacher(other) != _teacher(first):
+                raise DataError(
+                    f"{first.name} and {other.name} differ in their teachers, {_teacher(first)[0]} and "
+                    f"{_teacher(other)[0]}, so they are no seeds of one network; leave one out (--runs)"
+                )
     return list(found.values())
+
+
+def _teacher(entry: Entry) -> tuple:
+    """Which network taught a run; its name, and what tells it from others of that name."""
+    teacher = entry.config.get("teacher") or {}
+    return tuple(teacher.get(key) for key in ("run", "commit", "command"))
 
 
 def aligned(runs: list[Entry], split: str = "test") -> tuple[np.ndarray, np.ndarray]:

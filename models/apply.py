@@ -21,7 +21,7 @@ from models import asymmetry, pretrained
 from models.backend import import_keras
 from models.provenance import provenance
 from models.run_output import predict
-from models.runs import publish, read_run, write_record
+from models.runs import check_replaces, publish, read_run, write_record
 from models.second_look import SecondLook
 from models.trainer import about, check_not_seen
 
@@ -44,6 +44,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f"models.apply: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("models.apply: stopped; nothing was written", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -64,8 +67,6 @@ def apply(folder: Path, data_folder: Path, output: Path | None, command: str, mi
         if of_run != of_data:
             raise DataError(f"{folder} was trained for {what} {of_run}, {data_folder} has {of_data}")
     check_not_seen(run, data)
-    if output is not None and (output / "model.keras").exists():
-        raise DataError(f"{output} is a trained run; name another --output")
     network = load_network(folder / "model.keras")
 
     trained_on = run.config["data"]
@@ -83,6 +84,7 @@ def apply(folder: Path, data_folder: Path, output: Path | None, command: str, mi
         "trained_with": run.config["command"],
         **provenance(import_keras().backend.backend(), command),
     }
+    check_replaces(output, config)
     if mirrored:
         network = SecondLook(network)
     # Scored on true labels alone: what a treatment filled in on this data the network never met.

@@ -5,6 +5,7 @@ and their augmentation follow from seed and epoch. So the network is the same to
 Keras' own BackupAndRestore does not give. Lost are at most `every` seconds of training and the epoch under way.
 """
 
+import glob
 import json
 import os
 import zipfile
@@ -82,5 +83,5 @@ class Checkpoint:
         os.replace(aside, self.path)
 
     def remove(self) -> None:
-        for path in (self.path, *self.path.parent.glob(f"{self.path.stem}.*.npz")):
+        for path in self.path.parent.glob(f"{glob.escape(self.path.stem)}.*"):  # parts, and what a kill left
             path.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from models.apply import load_network
 from models.backend import import_keras
 from models.provenance import provenance
 from models.run_output import write_run
-from models.runs import Run, publish, read_run
+from models.runs import Run, check_replaces, publish, read_run
 from models.trainer import check_not_seen, same_faces
 
 # Of a run's config.json: what all have in common, what is added up, and what `parts` tells of each.
@@ -53,14 +53,17 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f"models.ensemble: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("models.ensemble: stopped; nothing was written", file=sys.stderr)
+        return 130
     return 0
 
 
 def ensemble(folders: list[Path], data_folder: Path, output: Path | None, command: str) -> Path:
     """Write the run whose network is the mean of those of `folders`; returns its folder.
 
-    Raises DataError where the runs differ in more than their seed or were trained on other data, or `output` is a run
-    that was trained.
+    Raises DataError where the runs differ in more than their seed or were trained on other data, or `output` is
+    another run.
     """
     runs, data = [read_run(folder) for folder in folders], load(data_folder)
     check_alike(runs)
@@ -76,8 +79,6 @@ def ensemble(folders: list[Path], data_folder: Path, output: Path | None, comman
     first = runs[0].config
     without_seed = runs[0].name.removesuffix(f"-s{first['seed']}")
     output = output or Path("runs") / data.name / f"{without_seed}-mean-of-{len(runs)}"
-    if (output / "model.keras").exists() and MEAN_OF not in read_run(output).config["model"]:
-        raise DataError(f"{output} is a trained run; name another --output")
     config = {
         **{key: value for key, value in first.items() if key != RESUMED},
         **{key: round(sum(run.config[key] for run in runs), 1) for key in SUMS},
@@ -87,6 +88,7 @@ def ensemble(folders: list[Path], data_folder: Path, output: Path | None, comman
         "parts": {run.name: {key: run.config[key] for key in OWN if key in run.config} for run in runs},
         **provenance(import_keras().backend.backend(), command),
     }
+    check_replaces(output, config)
     network = mean([load_network(run.folder / "model.keras") for run in runs])
     with publish(output) as aside:
         write_run(aside, network, config, runs[0].history, data)

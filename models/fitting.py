@@ -64,6 +64,8 @@ def fit(
         if len(stages) > 1:
             backbone(network).trainable = stage is stages[-1]
         if progress.is_over(begin, end):
+            if progress.epochs <= end:
+                progress.finish()
             continue
         rate = learning_rate(keras, stage, len(batches))
         training.compile(recipe, rate)
@@ -236,7 +238,7 @@ class Progress:
             self.state = None
 
     def finish(self) -> None:
-        """What `fit` does in the end, where a training was left after its last epoch."""
+        """What `fit` does at the end of a stage, where a training was left after its last epoch."""
         if self.state and self.epochs == self.state.epochs:
             self._stopping_as_it_was()
             if self.stopping.restore_best_weights and self.state.best:

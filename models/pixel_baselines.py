@@ -19,7 +19,7 @@ from data_prep.prepared import Prepared, load
 from models.provenance import commit, provenance
 from models.run_output import predict
 from models.runs import RECORD_FILES, Predictions, publish, read_run, write_record
-from models.trainer import about, same_faces, split_of
+from models.trainer import about, image_size, same_faces, split_of
 
 
 def main(model: str, kind: str, grid: list[dict], fit: Callable, argv: list[str] | None = None) -> int:
@@ -62,7 +62,13 @@ def check_same(folder: Path, model: str, data: Prepared) -> None:
     """Raise DataError where a finished run is not what is asked for now; warn where its code was another."""
     run = read_run(folder)
     config = run.config
-    asked = {"model": model, "treatment": data.manifest["treatment"], "split": split_of(data)}
+    asked = {
+        "model": model,
+        "treatment": data.manifest["treatment"],
+        "schema": data.schema.name,
+        "image_size": image_size(data),
+        "split": split_of(data),
+    }
     different = [name for name, value in asked.items() if config.get(name) != value]
     source, found = data.manifest["source"], config.get("data_source") or {}
     if any(found.get(key) != source[key] for key in ("kind", "sha256")):

@@ -43,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f"models.pretrained: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("models.pretrained: stopped", file=sys.stderr)
+        return 130
     for file, value in sums(folder.parent).items():
         if file.startswith(f"{args.name}/"):
             print(f"{folder.parent / file}: {value}")

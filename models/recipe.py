@@ -50,6 +50,8 @@ class Recipe:
         ):
             if getattr(self, field) not in accepted:
                 raise DataError(f"unknown {field} {getattr(self, field)!r}; accepted: {', '.join(accepted)}")
+        if self.head_epochs and self.patience is not None:
+            raise DataError(f"recipe {self.name}: a head that learns before the rest goes with no early stopping")
         if self.head_epochs and self.head_epochs >= self.epochs:
             raise DataError(
                 f"recipe {self.name}: the head alone learns for {self.head_epochs} epochs; more in all are needed"

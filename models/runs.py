@@ -137,17 +137,36 @@ def write_record(folder: Path, config: dict, history: dict[str, list[float]], **
         step *= 2
 
 
-@contextmanager
-def publish(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `folder` at once, when the block ends without an error.
-
-    Raises DataError where `folder` holds anything that is not of a run: it would be lost.
-    """
-    folder = folder.resolve()
+def check_output(folder: Path) -> None:
+    """Raise DataError where a run cannot be written to `folder`, for it holds anything else: that would be lost."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file; name another --output")
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name not in (*RECORD_FILES, *HEAVY_FILES):
             raise DataError(f"{folder} exists and is not a run (it holds {path.name}); name another --output")
     folder.parent.mkdir(parents=True, exist_ok=True)
+
+
+def check_replaces(output: Path, config: dict) -> None:
+    """Raise DataError where `output` holds another run than one made of the same networks in the same way.
+
+    config: of the run that is to be written there, of networks that were trained before.
+    """
+    if (output / "config.json").is_file():
+        found = read_run(output).config
+        same = all(found.get(key) == config.get(key) for key in ("model", "trained_with"))
+        if not same or list(found.get("parts", ())) != list(config.get("parts", ())):
+            raise DataError(f"{output} is another run, {found.get('run')}; name another --output")
+
+
+@contextmanager
+def publish(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of `folder` at once, when the block ends without an error.
+
+    Raises DataError as `check_output` does.
+    """
+    folder = folder.resolve()
+    check_output(folder)
     # A name of its own, so that two processes with one output do not write into each other's files.
     aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".partial", dir=folder.parent))
     try:

@@ -26,7 +26,10 @@ from models.provenance import commit, provenance
 from models.recipe import LOSSES, OPTIMIZERS, RECIPES, Recipe, get_recipe
 from models.registry import NAMES, Network, folder_name, get_network, get_options
 from models.run_output import write_run
-from models.runs import RECORD_FILES, Run, publish, read_run
+from models.runs import RECORD_FILES, Run, check_output, publish, read_run
+
+MOST_SEEDS = 2**32  # of NumPy's
+LABEL_TOLERANCE = 1.0  # px; a record's labels are within 0.04 px, a diverged run's within more (models/runs.py)
 
 
 def main(model: str, argv: list[str] | None = None) -> int:
@@ -62,11 +65,7 @@ def make_run(module: str, model: str, args: argparse.Namespace, load: Callable =
             print(f"{output} is a finished run (--overwrite trains it again)")
             return 0
         checkpoint = checkpoint_of(output, network, data, recipe, args.seed, args.precision)
-        if args.overwrite and output.exists():
-            checkpoint.remove()
-        with publish(output) as folder:
-            train(network, data, recipe, args.seed, args.precision, folder, output.name, args.command,
-                  args.tensorboard, fit, checkpoint)  # fmt: skip
+        train(network, data, recipe, args.seed, args.precision, output, args.command, args.tensorboard, fit, checkpoint)
         checkpoint.remove()
         config = read_run(output).config
         print(
@@ -114,8 +113,8 @@ def parse_arguments(module: str, model: str, argv: list[str] | None, **parser_se
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs to the run folder")
     parser.add_argument("--overwrite", action="store_true", help="train again where a finished run stands")
     args = parser.parse_args(argv)
-    if args.seed < 0:
-        parser.error("--seed must be 0 or more")
+    if not 0 <= args.seed < MOST_SEEDS:
+        parser.error(f"--seed {args.seed}; accepted: 0 to {MOST_SEEDS - 1}")
     args.command = shlex.join(["python", "-m", module, *(sys.argv[1:] if argv is None else argv)])
     return args
 
@@ -153,6 +152,8 @@ def checkpoint_of(
         "precision": resolve(precision),
         "treatment": data.manifest["treatment"],
         "teacher": data.manifest.get("teacher"),
+        "schema": data.schema.name,
+        "image_size": image_size(data),
         "split": split_of(data),
         "source": data.manifest["source"],
         # Of the same file other faces may be in training, where these were grouped or split anew.
@@ -172,6 +173,8 @@ def check_same(folder: Path, model: Network, data: Prepared, recipe: Recipe, see
         "seed": seed,
         "treatment": data.manifest["treatment"],
         "teacher": _known(data.manifest.get("teacher")),
+        "schema": data.schema.name,
+        "image_size": image_size(data),
         "split": split_of(data),
         "source": [data.manifest["source"][key] for key in source],
     }
@@ -196,14 +199,33 @@ def _known(teacher: dict | None) -> list | None:
 
 
 def check_not_seen(run: Run, data: Prepared) -> None:
-    """Raise DataError where a run's network was trained on the data's file under another split: it saw test faces."""
+    """Raise DataError where a run's network was trained on the data's faces under another split: it saw test faces."""
     source, trained_on = data.manifest["source"], run.config.get("data_source") or {}
     same_file = source["kind"] != "synthetic" and source["sha256"] == trained_on.get("sha256")
     same_split = run.config.get("split") == split_of(data) and np.array_equal(run.test.ids, data.test.ids)
-    if same_file and not same_split:
+    if not same_split and (same_file or labels_in_common(run, data) > 0.5):
         raise DataError(
-            f"{data.folder} splits the file that {run.folder} was trained on anew: it would be tested on faces it saw"
+            f"{data.folder} splits the faces that {run.folder} was trained on anew: it would be tested on faces it saw"
         )
+
+
+def labels_in_common(run: Run, data: Prepared) -> float:
+    """The share of the run's validation and test faces which are in the data, by name and by label; 0 without any.
+
+    The same faces may come in another file: as a zip or out of it. Labels of a run's record are rounded.
+    """
+    known = {
+        (name, *np.flatnonzero(seen)): keypoints[seen]
+        for split in (data.train, data.val, data.test)
+        for name, keypoints, seen in zip(split.ids, split.keypoints, split.observed, strict=True)
+    }
+    found = [
+        np.allclose(known.get((name, *np.flatnonzero(seen)), np.inf), truth[seen], rtol=0, atol=LABEL_TOLERANCE)
+        for split in (run.val, run.test)
+        for name, truth, seen in zip(split.ids, split.truth, split.observed, strict=True)
+        if seen.any()
+    ]
+    return sum(found) / max(1, len(found))
 
 
 def same_faces(run: Run, data: Prepared) -> bool:
@@ -217,25 +239,27 @@ def split_of(data: Prepared) -> dict:
 
 
 def train(
-    model: Network, data: Prepared, recipe: Recipe, seed: int, precision: str, folder: Path, run: str, command: str,
+    model: Network, data: Prepared, recipe: Recipe, seed: int, precision: str, output: Path, command: str,
     tensorboard: bool = False, fit: Callable = fit, checkpoint: Checkpoint | None = None,
 ) -> None:  # fmt: skip
-    """Train, and write the files of the run named `run` into `folder`, which exists and is empty.
+    """Train, and write the run folder `output`.
 
-    fit: like `models.fitting.fit`. checkpoint: of this training.
+    tensorboard: logs lie beside it until it is written. fit: like `models.fitting.fit`. checkpoint: of this training.
+    Raises DataError where `output` holds anything that is not of a run, or the training diverges.
     """
+    check_output(output)  # now: by the end of a long training it is too late
     face = np.array(data.manifest["mean_face"])
     if np.isnan(face).any():
         raise DataError(f"{data.folder}: a keypoint has no label in any training row")
-    # Now: by the end of a long training the code may have moved on.
+    # Now, too: by then the code may have moved on.
     made_by = provenance(import_keras().backend.backend(), command)
     policy = resolve(precision)
-    logs = folder / "tensorboard" if tensorboard else None
+    logs = output.with_name(f"{output.name}.tensorboard") if tensorboard else None
     lean = asymmetry.of_labels(data.train, data.schema) if recipe.symmetric else {}
     faces = [asymmetry.without(split, lean) for split in (data.train, data.val)]
     fitted = fit(model, *faces, data.schema, face, recipe, seed, policy, logs, checkpoint)
     config = {
-        "run": run,
+        "run": output.name,
         **about(data),
         "treatment": data.manifest["treatment"],
         "model": model.name,
@@ -244,6 +268,7 @@ def train(
         "seed": seed,
         "precision": policy,
         "parameters": fitted.network.count_params(),
+        "outputs": fitted.network.output_shape[1],
         "train_faces": len(data.train),
         **times(fitted),
         **asymmetry.for_config(lean),
@@ -252,7 +277,15 @@ def train(
         **({"teacher": teacher} if (teacher := data.manifest.get("teacher")) else {}),
         **made_by,
     }
-    write_run(folder, fitted.network, config, fitted.history, data)
+    with publish(output) as folder:
+        write_run(folder, fitted.network, config, fitted.history, data)
+        if logs:
+            logs.rename(folder / "tensorboard")
+
+
+def image_size(data: Prepared) -> list[int]:
+    """Height and width in pixels."""
+    return list(data.train.images.shape[1:])
 
 
 def about(data: Prepared) -> dict:
@@ -265,7 +298,7 @@ def about(data: Prepared) -> dict:
         "data_folder": str(data.folder),
         "split": split_of(data),
         "schema": data.schema.name,
-        "image_size": list(data.train.images.shape[1:]),
+        "image_size": image_size(data),
         "mean_face": data.manifest["mean_face"],
         "grouping": data.manifest.get("grouping"),
         "noise_floor": data.manifest.get("noise_floor"),

@@ -66,11 +66,13 @@ def test_it_ends_as_if_it_had_not_been_killed(data, tmp_path, network, recipe, k
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_head_that_was_learned_is_not_learned_again(data, tmp_path):
-    """Two stages, two epochs each; killed in the first, at its end, and in the second."""
-    recipe = Recipe("try", epochs=4, batch_size=16, learning_rate=1e-3, head_epochs=2, head_learning_rate=1e-2)
+@pytest.mark.parametrize(("rate", "better"), [(0.01, 2), (0.2, 1)])
+def test_a_head_that_was_learned_is_not_learned_again(data, tmp_path, rate, better):
+    """Two stages, two epochs each; killed in the first, at its end, and in the second. better: epoch of the first."""
+    recipe = Recipe("try", epochs=4, batch_size=16, learning_rate=1e-3, head_epochs=2, head_learning_rate=rate)
     toy = Network("toy", {}, build_with_backbone)
     whole = trained(data, toy, recipe)
+    assert 1 + np.argmin(whole.history["val_mse"][:2]) == better
     for epochs in (1, 2, 3):
         with pytest.raises(Killed):
             trained(data, toy, recipe, KilledAfter(tmp_path / "state.npz", epochs))
@@ -112,6 +114,7 @@ def test_another_trainings_state_is_not_used(tmp_path):
         kept.path.write_bytes(damaged)
         assert kept.read() is None
     kept.part("four").write(STATE)
+    kept.path.with_name("state.npz.partial").write_bytes(b"")  # killed in writing
     kept.remove()
     assert list(kept.path.parent.iterdir()) == []
 
@@ -140,3 +143,10 @@ def test_the_same_command_goes_on(data, tmp_path, monkeypatch, capsys):
     assert "resumed_after_epochs" not in whole.config
     np.testing.assert_array_equal(run.test.predicted, whole.test.predicted)
     assert not (tmp_path / "run.checkpoint.npz").exists()
+    # Trained again and stopped: the same command, which says --overwrite, goes on too.
+    monkeypatch.setattr(Checkpoint, "write", stop_after_two)
+    again = [*words, "--output", str(tmp_path / "run"), "--overwrite"]
+    assert trainer.main("lenet5", again) == 130
+    monkeypatch.setattr(Checkpoint, "write", write)
+    assert trainer.main("lenet5", again) == 0
+    assert "going on after epoch 2" in capsys.readouterr().out

@@ -117,9 +117,12 @@ def test_neither_a_trained_run_nor_other_labels(data, members, merged, tmp_path,
     runs = ["--runs", *map(str, members[:2])]
     trained = (members[0] / "model.keras").read_bytes()
     assert ensemble.main(["--data", str(data), *runs, "--output", str(members[0])]) == 2
-    assert "is a trained run; name another --output" in capsys.readouterr().err
+    assert "is another run, " in capsys.readouterr().err
     assert (members[0] / "model.keras").read_bytes() == trained
     assert ensemble.main(["--data", str(data), *runs, "--output", str(merged)]) == 0
+    assert ensemble.main(["--data", str(data), *runs[:1], *runs[:0:-1], "--output", str(merged)]) == 2  # others' mean
+    assert apply.main(["--run", str(members[0]), "--data", str(data), "--output", str(merged)]) == 2
+    assert capsys.readouterr().err.count("is another run, ") == 2
     capsys.readouterr()
     filled = tmp_path / "tiny"
     words = ("--source", "synthetic", "--count", "80", "--missing", "mean", "--no-analysis", "--output", str(filled))

@@ -72,6 +72,24 @@ def test_a_network_that_was_taught_says_by_whom():
     assert row["note"] == "one seed; taught by dsnt (best)"
 
 
+def test_two_teachers_are_no_seeds_of_one_network():
+    first, second = (entry(seed=seed, teacher={"run": f"dsnt-best-s{seed}", "model": "dsnt (best)"}) for seed in (0, 1))
+    with pytest.raises(DataError, match="base-0 and base-1 differ in their teachers, dsnt-best-s0 and dsnt-best-s1"):
+        summary([first, second])
+
+
+def test_told_of_a_label_source_are_networks_that_have_two():
+    two = np.arange(N) % 2 + 1
+    by_source = {"recipe": {"name": "best", "label_rules": "by_source"}}
+    told, of_one, without = (entry(**by_source, outputs=outputs) for outputs in (17, 17, 15))
+    told, without = (replace(one, test=replace(one.test, sources=two)) for one in (told, without))
+    assert [summary([one])[0]["note"] for one in (told, of_one, without)] == [
+        "one seed; told each face's label source",
+        "one seed",
+        "one seed",
+    ]
+
+
 def test_one_seed_is_said_and_has_no_spread():
     rows = summary([entry(), entry("v1", (0, 1))])
     assert [row["variant"] for row in rows] == ["v1 (quick, none)", "base (quick, none)"]

@@ -15,12 +15,12 @@ import pytest
 
 from data_prep import __main__ as data_prep
 from data_prep.faceset import DataError
-from data_prep.prepared import load
+from data_prep.prepared import SPLITS, load
 from evaluation import before_after
 from models import apply, run_output, trainer
 from models.fitting import fit
 from models.recipe import RECIPES, Recipe, get_recipe
-from models.registry import Network
+from models.registry import Network, get_network
 from models.runs import read_run
 
 SHORT = ("--epochs", "2", "--batch-size", "16")
@@ -265,8 +265,7 @@ def test_the_head_learns_first(data, tmp_path, head_rate, rate, moved):
     recipe = Recipe("try", epochs=3, batch_size=16, learning_rate=rate, restore_best=False,
                     head_epochs=1, head_learning_rate=head_rate)  # fmt: skip
     output = tmp_path / "toy"
-    output.mkdir()
-    trainer.train(Network("toy", {}, build), load(data), recipe, 0, "float32", output, "toy", "python -m toy")
+    trainer.train(Network("toy", {}, build), load(data), recipe, 0, "float32", output, "python -m toy")
     trained = keras.saving.load_model(output / "model.keras")
     after = [np.array(trained.get_layer(name).get_weights()[0]) for name in ("backbone", "outputs")]
     changes = [np.abs(new - old).max() for new, old in zip(after, built[0], strict=True)]
@@ -285,6 +284,30 @@ def test_a_folder_that_is_no_run_is_left_alone(data, tmp_path, capsys):
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
     assert "is not a run (it holds thesis.txt)" in capsys.readouterr().err
     assert [path.name for path in tmp_path.parent.glob(f"{tmp_path.name}.*")] == []
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_training(data, tmp_path, monkeypatch, capsys):
+    (tmp_path / "thesis").write_text("years of work")
+    monkeypatch.setattr(trainer, "resolve", lambda precision: pytest.fail("it is about to train"))
+    data = load(data)
+    with pytest.raises(DataError, match="thesis is a file; name another --output"):
+        trainer.train(get_network("base"), data, RECIPES["quick"], 0, "auto", tmp_path / "thesis", "python -m toy")
+
+
+def test_a_run_of_images_of_another_size_is_another_run(run, data):
+    data, record = load(data), read_run(run)
+    asked = (run, get_network("base"), data, Recipe(**record.config["recipe"]), record.config["seed"], "auto")
+    trainer.check_same(*asked)
+    smaller = replace(data, train=replace(data.train, images=data.train.images[:, :64, :64]))
+    with pytest.raises(DataError, match="is a finished run with another image_size;"):
+        trainer.check_same(*asked[:2], smaller, *asked[3:])
+
+
+def test_a_seed_that_numpy_takes_not(data, capsys):
+    with pytest.raises(SystemExit) as stop:
+        trainer.main("base", ["--data", str(data), "--seed", str(2**32)])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("--seed 4294967296; accepted: 0 to 4294967295")
 
 
 def test_a_damaged_record_is_named(run, tmp_path):
@@ -353,7 +376,7 @@ def test_before_and_after_of_other_faces_is_refused(run, data, tmp_path, capsys)
 
 
 def test_a_start_from_a_run_that_saw_the_test_faces_is_refused(run, data, tmp_path, capsys, monkeypatch):
-    """The same file, split anew: what the first network trained on, the second would be tested on."""
+    """Split anew: what the first network trained on, the second would be tested on; as a zip or out of it."""
     folder, output = tmp_path / "before", tmp_path / "after"
     shutil.copytree(run, folder)
     photographs = replace(
@@ -361,8 +384,10 @@ def test_a_start_from_a_run_that_saw_the_test_faces_is_refused(run, data, tmp_pa
     )
     config = json.loads((folder / "config.json").read_text())
     monkeypatch.setattr(trainer, "get_network", lambda name: Network(name, {}, None, read_run(folder)))
-    for seed, expected in ((1, "it would be tested on faces it saw"), (0, "no fit")):
-        changed = {**config, "data_source": photographs.manifest["source"], "split": {**config["split"], "seed": seed}}
+    seen = "it would be tested on faces it saw"
+    for seed, sha256, expected in ((1, "5" * 64, seen), (1, "6" * 64, seen), (0, "5" * 64, "no fit")):
+        source = {"kind": "kaggle", "sha256": sha256}
+        changed = {**config, "data_source": source, "split": {**config["split"], "seed": seed}}
         (folder / "config.json").write_text(json.dumps(changed))
         args = trainer.parse_arguments("models.base", "base", ["--data", str(data), "--output", str(output)])
 
@@ -371,6 +396,15 @@ def test_a_start_from_a_run_that_saw_the_test_faces_is_refused(run, data, tmp_pa
 
         assert trainer.make_run("models.base", "base", args, load=lambda path: photographs, fit=fit) == 2
         assert expected in capsys.readouterr().err
+
+
+def test_faces_of_other_labels_are_others_whatever_they_are_called(run, data):
+    found, data = read_run(run), load(data)
+    assert trainer.labels_in_common(found, data) == 1
+    moved = {part: replace(getattr(data, part), keypoints=getattr(data, part).keypoints + 2) for part in SPLITS}
+    assert trainer.labels_in_common(found, replace(data, **moved)) == 0
+    renamed = {part: replace(getattr(data, part), ids=np.asarray(getattr(data, part).ids) + 1000) for part in SPLITS}
+    assert trainer.labels_in_common(found, replace(data, **renamed)) == 0
 
 
 def test_a_run_with_other_options_is_another(run, data):

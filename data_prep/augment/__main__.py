@@ -25,6 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print("data_prep.augment: error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("data_prep.augment: stopped", file=sys.stderr)
+        return 130
     print(f"written: {output}")
     return 0
 

@@ -29,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: cannot write the report: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("evaluation.report: stopped", file=sys.stderr)
+        return 130
     print(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
     return 0
 
