@@ -24,7 +24,7 @@ from data_prep.download import BY_HAND, download_kaggle, download_youtube68
 from data_prep.faceset import DataError, FaceSet
 from data_prep.grouping import METHODS, find_groups
 from data_prep.label_noise import noise_floor
-from data_prep.prepared import Split, refuse_foreign, write
+from data_prep.prepared import Split, refuse_foreign, refuse_public, write
 from data_prep.schema import IBUG68, KAGGLE15
 from data_prep.sources import Source, known
 from data_prep.split import split_as_published, split_by_group
@@ -33,6 +33,7 @@ RAW = Path("data/raw")
 SOURCES = ("synthetic", "kaggle", "youtube68", "pts")
 SIZES = (32, 512)  # least and most pixels a side; 3,802 faces of 512x512 are 1 GB
 SYNTHETIC_FACES = 7049  # as many as the Kaggle training set has
+MOST_FACES = 100_000  # sampled at once; they are made in memory
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -97,8 +98,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, help="where the data analysis goes (default: results/<name>/data)")
     parser.add_argument("--no-analysis", action="store_true", help="write no pictures and tables about the data")
     args = parser.parse_args(argv)
-    if args.seed < 0 or args.count < 10:
-        parser.error("--seed must be 0 or more and --count at least 10")
+    if args.seed < 0 or not 10 <= args.count <= MOST_FACES:
+        parser.error(f"--seed must be 0 or more and --count 10 to {MOST_FACES:,}")
     if args.source == "synthetic" and args.input is not None:
         parser.error("--source synthetic reads no --input")
     if args.more_labels is not None and args.missing != "none":
@@ -125,6 +126,8 @@ def prepare(args: argparse.Namespace) -> None:
         raise DataError(f"--more-labels is for --source kaggle, not {kind}")
     output = args.output or Path("data/prepared") / default_name(kind, args)
     refuse_foreign(output)  # before minutes are spent
+    if args.results is not None and not args.no_analysis:
+        check_results(args.results, output, public=kind == "synthetic")
     source = read_source(kind, path, args)
     faces = source.faces
     groups, method = find_groups(source)
@@ -137,7 +140,9 @@ def prepare(args: argparse.Namespace) -> None:
     if args.more_labels is not None:
         from data_prep.sources import youtube_faces
 
-        frames = youtube_faces.read(args.more_labels, size=224)
+        frames = youtube_faces.read(args.more_labels, size=224, skip_bad_rows=args.skip_bad_rows)
+        for problem in frames.skipped:
+            print(f"left out of --more-labels: {problem}", file=sys.stderr)
         faces, counts = more_labels.add(faces, rows, frames.faces)
         more = {"path": str(args.more_labels), "sha256": frames.sha256, **counts}
         print(more_labels.in_words(counts))
@@ -179,6 +184,16 @@ def prepare(args: argparse.Namespace) -> None:
         results = args.results or Path("results") / name / "data"
         explore(results, faces, splits, checks, embedded=kind == "synthetic")
         print(f"{results}: data analysis")
+
+
+def check_results(results: Path, output: Path, public: bool) -> None:
+    """Raise DataError where the analysis cannot go to `results`. public: whether anybody may see the faces."""
+    if results.exists() and not results.is_dir():
+        raise DataError(f"--results {results} is a file; a folder is accepted")
+    if results.resolve() == output.resolve():
+        raise DataError(f"--results {results} is the folder of the prepared data; name another")
+    if not public:
+        refuse_public(results.parent / "faces" / "samples.png", "--results")
 
 
 def default_name(kind: str, args: argparse.Namespace) -> str:

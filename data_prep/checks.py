@@ -74,8 +74,10 @@ def check_prepared(splits: dict[str, Split], count: int, treatment: str, publish
     if published:
         val = split_sizes(count - published)["val"]
         sizes = {"train": count - published - val, "val": val, "test": published}
-    # Groups are not parted, so a split may miss its size by less than the largest group; training gets the rest.
+    # Groups are not parted, so of each source a split may miss its share by less than the largest group; training gets
+    # the rest.
     slack = max(int(np.unique(split.groups, return_counts=True)[1].max()) for split in splits.values()) - 1
+    slack *= len(np.unique(np.concatenate([split.sources for split in splits.values()])))
     for name, split in splits.items():
         n, k = split.observed.shape
         low = 1 if treatment == "drop" and name != "test" else sizes[name] - (slack if name != "train" else 0)
@@ -133,7 +135,8 @@ def _gaps(name: str, split: Split, treatment: str) -> Check:
     gaps = int((~observed(split.filled)).sum())
     if treatment == "none" or (treatment == "drop" and name == "test"):
         return Check("prepared", f"{name}: unlabelled points left", str(gaps), "", None)
-    return _judge(f"{name}: unlabelled points left", gaps, "0", gaps == 0)
+    expected = "0; a point without any label cannot be filled in, --missing none leaves it"
+    return _judge(f"{name}: unlabelled points left", gaps, "0" if gaps == 0 else expected, gaps == 0)
 
 
 def _pixel_keys(split: Split) -> set[bytes]:

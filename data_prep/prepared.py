@@ -13,6 +13,7 @@ from data_prep.schema import SCHEMAS, Schema
 from data_prep.split import SPLITS
 
 MANIFEST = "manifest.json"
+DAMAGED = (ValueError, EOFError, OverflowError, TokenError, SyntaxError, KeyError, TypeError, OSError, RecursionError)
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -70,17 +71,34 @@ def load(folder: Path) -> Prepared:
             )
             for split in SPLITS
         }
-        _ = manifest["name"], SCHEMAS[manifest["schema"]["name"]]
+        schema = SCHEMAS[manifest["schema"]["name"]]
+        if manifest["name"] != Path(manifest["name"]).name:
+            raise ValueError(f"its name is {manifest['name']!r}, no folder's")
+        for split, arrays in splits.items():
+            _check_shapes(split, arrays, len(schema))
     except FileNotFoundError as error:
         raise DataError(
             f"{folder} is not a prepared data set ({Path(error.filename).name} is missing); "
             f"make it with: python -m data_prep --output {folder}"
         ) from error
-    except (ValueError, EOFError, OverflowError, TokenError, SyntaxError, KeyError, TypeError, OSError) as error:
+    except DAMAGED as error:
         raise DataError(
             f"{folder} holds a damaged data set ({type(error).__name__}: {error}); make it again"
         ) from error
     return Prepared(folder=folder, manifest=manifest, **splits)
+
+
+def _check_shapes(name: str, split: Split, points: int) -> None:
+    """ValueError where arrays of a split are not of the same faces."""
+    n = len(split.images)
+    if split.images.dtype != np.uint8 or split.images.ndim != 3:
+        raise ValueError(f"{name} images are {split.images.dtype} {list(split.images.shape)}, not uint8 [N, H, W]")
+    wanted = dict.fromkeys(Split.__dataclass_fields__, (n,))
+    wanted |= {"images": split.images.shape, "observed": (n, points)}
+    wanted |= dict.fromkeys(("keypoints", "filled"), (n, points, 2))
+    for array, shape in wanted.items():
+        if (found := getattr(split, array).shape) != shape:
+            raise ValueError(f"{name} {array} are {list(found)}, not {list(shape)}")
 
 
 def write(folder: Path, splits: dict[str, Split], manifest: dict) -> None:
@@ -110,10 +128,11 @@ def embedded(source: object) -> bool:
     return isinstance(source, dict) and source.get("kind") == "synthetic"
 
 
-def refuse_public(place: Path) -> None:
+def refuse_public(place: Path, option: str = "--output") -> None:
     """Raise DataError where git could see a picture of other people's faces: a file at or below `place`.
 
     Accepted are results/*/faces/ of the project, which git ignores, and whatever lies outside the project's folder.
+    option: which led there.
     """
     path = Path(place).resolve()
     if not path.is_relative_to(PROJECT):
@@ -121,7 +140,7 @@ def refuse_public(place: Path) -> None:
     parts = path.relative_to(PROJECT).parts
     if len(parts) < 3 or parts[0] != "results" or parts[2] != "faces":
         raise DataError(
-            f"--output {place} would show real faces; results/NAME/faces/, outside git, or another project is accepted"
+            f"{option} {place} would show real faces; results/NAME/faces/, outside git, or another project is accepted"
         )
 
 

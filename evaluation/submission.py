@@ -101,9 +101,11 @@ def submit(
 
 
 def check_output(output: Path, inputs: Iterable[Path]) -> None:
-    """Raise DataError where the output is a folder or one of these files, or could not be written after the work."""
+    """Raise DataError where the output is no plain file, is one of these, or could not be written after the work."""
     if output.is_dir() or output.resolve() in {path.resolve() for path in inputs}:
         raise DataError(f"--output {output} is {'a folder' if output.is_dir() else 'an input'}; name a file of its own")
+    if output.exists() and not output.is_file():
+        raise DataError(f"--output {output} is a device or a pipe; a file is accepted")
     place = next(path for path in output.resolve().parents if path.exists())  # folders below it are made
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise DataError(f"--output {output} cannot be written: {place} is no folder that takes new files")
@@ -177,6 +179,7 @@ def clip(locations: np.ndarray, coordinates: np.ndarray, image_size: tuple[int, 
 def write(output: Path, row_ids: np.ndarray, locations: np.ndarray) -> None:
     """`RowId,Location`, a line per row in the order given; written aside, so that a failure leaves no half file."""
     lines = [f"{row_id},{location:.4f}" for row_id, location in zip(row_ids, locations, strict=True)]
+    output = output.resolve()  # where a link leads
     output.parent.mkdir(parents=True, exist_ok=True)
     aside = output.with_name(output.name + ".partial")
     try:

@@ -58,7 +58,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     moving = parser.add_mutually_exclusive_group()
     moving.add_argument("--video", type=Path, metavar="FILE", help="a video in place of photos")
-    moving.add_argument("--camera", type=int, metavar="N", help="a camera's picture, 0 being the first camera")
+    moving.add_argument("--camera", type=camera, metavar="N", help="a camera's picture, 0 being the first camera")
     parser.add_argument("--seconds", type=float, metavar="S", help="of a video or camera, after which to stop")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for all that is written")
     network = parser.add_mutually_exclusive_group()
@@ -90,6 +90,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     if not args.photos and (args.pts or args.box or args.whole_image):
         parser.error("--pts, --box and --whole-image are for photos")
     return args
+
+
+def camera(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**31:
+        raise ValueError
+    return number
 
 
 def box(text: str) -> tuple[float, float, float, float]:

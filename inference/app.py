@@ -79,13 +79,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=7860, help="default: %(default)s")
     args = parser.parse_args(argv)
     try:
+        if not args.host:
+            raise DataError("--host is empty; an address is accepted")
         if not 1 <= args.port <= 65535:
             raise DataError(f"--port is {args.port}; 1 to 65535 are accepted")
         if importlib.util.find_spec("gradio") is None:
             raise DataError("gradio is not installed (pip install -r requirements-demo.txt)")
         try:
             socket.create_server((args.host, args.port)).close()
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, TypeError, UnicodeError) as error:
             reason = str(error).split(" (")[0].rstrip(".")
             raise DataError(f"{args.host}, port {args.port}: {reason}; choose another --port or --host") from None
         serve(args.host, args.port)

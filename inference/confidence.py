@@ -50,7 +50,7 @@ def from_text(text: str, outputs: int, path: Path) -> Calibration:
         fields = json.loads(text)
         found = Calibration(float(fields["slope"]), tuple(float(value) for value in fields["intercepts"]))
         right = len(found.intercepts) == outputs and np.isfinite([found.slope, *found.intercepts]).all()
-    except (ValueError, TypeError, KeyError, OverflowError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         right = False
     if not right:
         raise DataError(f"{path}: its calibration of confidences is not a slope and {outputs} intercepts")
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
 def calibrate(run: Path, data_folder: Path, output: Path) -> None:
     """Fit, try, write, and print what came of it. Raises DataError for a network without maps or other data."""
     from data_prep.prepared import load
-    from models import asymmetry
+    from models import asymmetry, trainer
     from models.apply import load_network
     from models.backend import import_keras
     from models.label_rules import BY_SOURCE, with_own_outputs
@@ -87,11 +87,17 @@ def calibrate(run: Path, data_folder: Path, output: Path) -> None:
     import_keras()
     from models.layers import with_spread
 
-    config, data = read_run(run).config, load(data_folder)
-    if (config["data"], config["schema"], config["image_size"]) != (
-        data.name, data.schema.name, list(data.test.images.shape[1:]),
-    ):  # fmt: skip
-        raise DataError(f"{run} was trained on {config['data']}, {data_folder} is {data.name}")
+    record, data = read_run(run), load(data_folder)
+    config = record.config
+    if not trainer.same_faces(record, data):
+        raise DataError(f"{run} has other validation and test faces than {data_folder}: it may have learned from these")
+    for what, of_run, of_data in (
+        ("on", config.get("data"), data.name),
+        ("for keypoints", config.get("schema"), data.schema.name),
+        ("for image size", config.get("image_size"), trainer.image_size(data)),
+    ):
+        if of_run != of_data:
+            raise DataError(f"{run} was trained {what} {of_run}, {data_folder} has {of_data}")
     network = with_spread(load_network(run / "model.keras"))
     if network is None:
         raise DataError(f"{run}: {config['model']} draws no maps, from which a confidence could be taken")

@@ -20,7 +20,7 @@ import numpy as np
 from data_prep.faceset import DataError
 from inference import crop
 from inference.crop import Box
-from inference.photos import Photo
+from inference.photos import Photo, for_opencv
 
 # Chosen, by trials that are not kept, on the 40 labelled photos of inference/crop_fit.py, on 200 mirrored and trimmed
 # copies of them, and on 24 montages of 456 of their faces. Of these it finds 38, 187 and 401, with 3, 21 and 30 boxes
@@ -110,7 +110,8 @@ def yunet(size: int, model: Path) -> Detector:
 
     if not model.is_file():
         raise DataError(f"--detector-model {model} does not exist")
-    network = each_thread_its_own(lambda: cv2.FaceDetectorYN.create(str(model), "", (320, 320), YUNET_SCORE))
+    file = for_opencv(model)
+    network = each_thread_its_own(lambda: cv2.FaceDetectorYN.create(file, "", (320, 320), YUNET_SCORE))
     try:
         network().detect(np.zeros((320, 320, 3), np.uint8))  # any network can be opened; another one fails here
     except cv2.error as error:

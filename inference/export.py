@@ -32,6 +32,7 @@ from inference import confidence
 from models import litert_files
 from models.apply import load_network
 from models.onnx_files import POINTS, open_session, quantise, write
+from models.pretrained import refuse_own
 from models.runs import read_run
 
 PACKAGES = {"onnx": ("onnx", "tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
@@ -75,6 +76,7 @@ def export(path: Path, output: Path, form: str = "onnx", int8: bool = False) -> 
         raise DataError("--int8 is for --format onnx: in LiteRT's eight bits a keypoint is off by several pixels")
     if output.suffix != SUFFIX[form] or output.is_dir():
         raise DataError(f"--output {output}: a {SUFFIX[form]} file is accepted")
+    refuse_own(output)
     network = load_network(path)
     points = names_of(network, path)
     faces = some_faces(network.input.shape[1:], FACES_SEED)

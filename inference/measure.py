@@ -60,7 +60,7 @@ def measure(folder: Path, model: Path) -> None:
         ("as labelled, the same faces", hits, [label_crops[k] for k in hits]),
         ("as labelled, all faces", range(len(faces)), label_crops),
     ):
-        for passes in PASSES:
+        for passes in PASSES if len(rows) else ():
             grays, start = [photos[k] for k in rows], time.perf_counter()
             errors = nme(network.fifteen(locate(grays, crops, network, passes)[0]), truth[list(rows)])
             each = 1000 * (time.perf_counter() - start) / len(crops)

@@ -18,6 +18,7 @@ from models.onnx_files import POINTS, open_session
 from models.pretrained import check
 
 BATCH = 256
+MOST_SIDE = 1024  # of a crop, in pixels
 OUTPUTS = {len(KAGGLE15): KAGGLE15, len(BY_SOURCE): KAGGLE15, len(IBUG68): IBUG68}
 
 
@@ -46,9 +47,13 @@ class Network:
         points, confidence = np.zeros((0, len(self.schema), 2)), np.zeros((0, len(self.schema)))
         images = crops.astype(np.float32)
         for start in range(0, len(images), BATCH):
-            found = self.run(images[start : start + BATCH])
+            batch = images[start : start + BATCH]
+            found = self.run(batch)
             found, spread = found if isinstance(found, tuple | list) else (found, None)
             found = np.asarray(found, np.float64)
+            outputs = [count for count, schema in OUTPUTS.items() if schema is self.schema]
+            if found.shape not in [(len(batch), count, 2) for count in outputs]:
+                raise DataError(f"{self.name} predicts {list(found.shape)} for {len(batch)} faces, not [N, K, 2]")
             if spread is None or self.calibration is None:
                 sure = np.full(found.shape[:2], np.nan)
             else:
@@ -128,6 +133,7 @@ def from_onnx(path: Path, threads: int) -> Network:
 def checked(path: Path, inputs: tuple, outputs: tuple) -> int:
     """The crop's side, of the shapes of a network's input and output."""
     square = len(inputs) == 3 and isinstance(inputs[1], int) and inputs[1] == inputs[2]
+    square = square and 1 <= inputs[1] <= MOST_SIDE
     if not square or tuple(outputs[1:]) not in [(count, 2) for count in OUTPUTS]:
         counts = f"{len(KAGGLE15)} or {len(IBUG68)}"
         raise DataError(f"{path}: square images [N, H, W] in and {counts} points [N, K, 2] out are accepted")
@@ -149,7 +155,7 @@ def mean_face_of(text: str, outputs: int, path: Path) -> np.ndarray | None:
         found = json.loads(text)
         found = np.array(found["mean_face"] if isinstance(found, dict) else found, np.float64)
         right = found.shape == (outputs, 2) and np.isfinite(found).all() and np.ptp(found, axis=0).min() > 1
-    except (ValueError, TypeError, KeyError, OverflowError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         right = False
     if not right:
         raise DataError(f"{path}: its mean face is not {outputs} points")

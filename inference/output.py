@@ -111,6 +111,9 @@ def folder_aside(output: Path) -> Iterator[Path]:
 
 def publish(aside: Path) -> None:
     """Move what was written aside into the output folder."""
+    for path in aside.iterdir():
+        if (aside.parent / path.name).is_dir():
+            raise DataError(f"{shown(aside.parent / path.name)} is a folder, where a file would be written")
     for path in sorted(aside.iterdir()):
         os.replace(path, aside.parent / path.name)
 

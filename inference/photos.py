@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from data_prep.faceset import DataError
 from data_prep.sources.photo import MAX_PIXELS, MAX_SIDE, read_bytes
@@ -72,6 +72,16 @@ def shown(path: Path) -> str:
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
+def for_opencv(path: Path) -> str:
+    """A path as text for OpenCV and ONNX Runtime, which take UTF-8 alone. Raises DataError for any other."""
+    found = os.path.abspath(path)  # FFmpeg takes the start of `12:30.mp4` for a protocol
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{shown(path)}: a name in UTF-8 is accepted here") from None
+    return found
+
+
 def read(path: Path, upright: bool = True) -> Photo:
     """Open a photo. Raises DataError, one line, for what is no photo, is damaged or too large.
 
@@ -92,6 +102,8 @@ def read(path: Path, upright: bool = True) -> Photo:
         lossy = image.format in ("JPEG", "MPO", "WEBP")  # a stereo JPEG is opened as MPO
         if upright:
             ImageOps.exif_transpose(image, in_place=True)
+        elif image.format == "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            raise DataError("Pillow turns such a TIFF as it opens it; a PNG or JPEG is accepted")
         rgb = eight_bits(image)
         return Photo(name, np.asarray(rgb), np.asarray(rgb.convert("L")), lossy)
     except Image.DecompressionBombError:
@@ -119,6 +131,8 @@ def eight_bits(image: Image.Image) -> Image.Image:
     """An image of any mode in RGB."""
     if image.mode in DEEP:
         values = np.asarray(image, dtype=np.float64)
+        if getattr(image, "tag_v2", {}).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero
+            values = 65535 - values
         if values.max() > 65535 or values.min() < 0:
             raise DataError("more than 16 bits a pixel")
         return Image.fromarray((values / 257).round().astype(np.uint8)).convert("RGB")

@@ -23,7 +23,7 @@ from inference.locate import locate, predicted
 from inference.network import Network
 from inference.one_euro import OneEuro
 from inference.output import COLUMNS, Drawing, Face, folder_aside, publish, rows
-from inference.photos import Photo, shown
+from inference.photos import Photo, for_opencv, shown
 
 LOOK_EVERY = 0.5  # seconds, between the detector's looks at the whole frame
 UNSURE = 0.3  # mean confidence below which a face is given up
@@ -141,7 +141,7 @@ def frames(source: Path | int) -> tuple[Iterator[np.ndarray], float, int | None]
         raise DataError(f"--video {said} does not exist or is no file")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong is said below, in one line
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+    capture = cv2.VideoCapture(source if isinstance(source, int) else for_opencv(source))
     there, first = capture.read() if capture.isOpened() else (False, None)
     if not there:
         raise DataError(f"{said} cannot be opened as a video, or has no frame")
@@ -170,6 +170,7 @@ def write_video(
     """
     import cv2
 
+    for_opencv(output / name)  # now: not after the first frame
     images, rate, count = frames(source)
     tracker, start, done, with_face = tracker_of(rate), time.perf_counter(), 0, 0
     most = None if seconds is None else max(1, round(min(seconds * rate, 1e9)))
@@ -186,7 +187,9 @@ def write_video(
                     photo = as_photo(bgr)
                     faces = tracker(photo)
                     if writer is None:
-                        writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*CODEC), rate, bgr.shape[1::-1])
+                        writer = cv2.VideoWriter(
+                            for_opencv(video), cv2.VideoWriter.fourcc(*CODEC), rate, bgr.shape[1::-1]
+                        )
                         if not writer.isOpened():
                             raise DataError(f"{video.name} cannot be written ({CODEC}, {bgr.shape[1]}x{bgr.shape[0]})")
                     writer.write(np.ascontiguousarray(drawing.draw(photo.rgb, faces)[..., ::-1]))

@@ -105,8 +105,9 @@ def load_network(path: Path):
     keras = import_keras()
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not a Keras model file ({str(error).splitlines()[0][:200]})") from error
+    except Exception as error:  # a damaged file makes Keras and zipfile raise nearly anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path} is not a Keras model file ({reason[:200]})") from error
 
 
 if __name__ == "__main__":

@@ -105,6 +105,12 @@ def default_file(points: int = 15) -> Path:
     return folder / ("model.onnx" if is_there else "model.keras")
 
 
+def refuse_own(output: Path, weights: Path = WEIGHTS) -> None:
+    """Raise DataError for a file to be written below models/weights/, where each has its hash."""
+    if output.resolve().is_relative_to(weights.resolve()):
+        raise DataError(f"{output} would be among the repository's networks; name another --output")
+
+
 def check(path: Path, weights: Path = WEIGHTS) -> None:
     """Raise DataError where a file below models/weights/ is not the one whose hash is noted there."""
     path, weights = path.resolve(), weights.resolve()

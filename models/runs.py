@@ -31,7 +31,8 @@ from models.packing import pack, unpack
 RECORD_FILES = ("config.json", "history.csv", "predictions.npz")
 HEAVY_FILES = (
     "model.keras", "summary.txt", "loss.png", "predictions_test.csv", "tensorboard",
-    "model.onnx", "confidence.json", "confidence.csv", "confidence.png",  # of inference.export and inference.confidence
+    "model.onnx", "model.int8.onnx", "model.tflite",  # of inference.export
+    "confidence.json", "confidence.csv", "confidence.png",  # of inference.confidence
 )  # fmt: skip
 # A record is meant to be committed, so it is rounded to steps that keep it small: errors to 1/64 px, or the smallest
 # doubling of it with which the file stays below MOST_BYTES. A run's pixel scores come from its errors alone. Positions
@@ -39,6 +40,7 @@ HEAVY_FILES = (
 # the mean face have the positions' rounding too. results/README.md says how much that is.
 FINEST, PREDICTED_STEPS = 1 / 64, 4
 MOST_BYTES = 190_000
+UNREADABLE = (zipfile.BadZipFile, zlib.error, RecursionError)  # the last of JSON that nests without end
 ARRAYS = ("ids", "groups", "sources", "predicted", "error", "observed")
 
 
@@ -113,7 +115,7 @@ def read_run(folder: Path) -> Run:
                 split: Predictions(*(_opened(name, arrays[f"{split}_{name}"], step) for name in ARRAYS), step=step)
                 for split in ("val", "test")
             }
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (*UNREADABLE, OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise DataError(f"{folder} holds a damaged run record: {error}") from error
     return Run(folder=folder, config=config, history=history, **splits)
 

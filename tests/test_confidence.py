@@ -22,6 +22,8 @@ from models import registry  # noqa: E402  (needs Keras' backend set up first)
 from models.apply import load_network  # noqa: E402
 from models.label_rules import answers  # noqa: E402
 from models.layers import centre_of_mass, with_spread  # noqa: E402
+from models.run_output import predict  # noqa: E402
+from models.runs import write_record  # noqa: E402
 
 
 def test_a_maps_spread_by_hand():
@@ -112,16 +114,23 @@ def test_bad_input_is_one_line(run, message, capsys):
     assert message in said[0]
 
 
-def test_points_are_right_where_they_are_and_not_where_a_source_puts_them(data, tmp_path):
+def test_points_are_right_where_they_are_and_not_where_a_source_puts_them(data, tmp_path, capsys):
     """A run whose config says that its labels lay 4 px too far right: right is what is near the labels without that."""
     run = shutil.copytree(ROOT / "models" / "weights" / "dsnt-tiny", tmp_path / "run")
     config = json.loads((run / "config.json").read_text())
     changes = {"data": load(data).name, "label_asymmetry": {source: [[4.0, 0.0]] * 15 for source in ("1", "2")}}
-    (run / "config.json").write_text(json.dumps(config | changes))
-    assert confidence.main(["--run", str(run), "--data", str(data), "--output", str(tmp_path / "out")]) == 0
+    words = ["--run", str(run), "--data", str(data), "--output", str(tmp_path / "out")]
+    assert confidence.main(words) == 2
+    assert "has other validation and test faces than" in capsys.readouterr().err  # it was not trained on these
+    network, prepared, test = load_network(run / "model.keras"), load(data), load(data).test
+    splits = {name: predict(network, getattr(prepared, name)) for name in ("val", "test")}
+    write_record(run, {**config, **changes, "schema": "ibug68"}, {"epoch": [1.0]}, **splits)
+    assert confidence.main(words) == 2
+    assert "was trained for keypoints ibug68, " in capsys.readouterr().err
+    write_record(run, config | changes, {"epoch": [1.0]}, **splits)
+    assert confidence.main(words) == 0
 
-    test = load(data).test
-    outputs = np.asarray(load_network(run / "model.keras").predict_on_batch(np.asarray(test.images)))
+    outputs = np.asarray(network.predict_on_batch(np.asarray(test.images)))
     labels = np.asarray(test.keypoints, dtype=np.float64)
     off = np.linalg.norm(answers(outputs, test.sources) - (labels - [4, 0]), axis=-1) / between_eyes(labels)[:, None]
     expected = (off < confidence.WITHIN)[np.asarray(test.observed)]

@@ -4,6 +4,7 @@ import ast
 import csv
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -409,6 +410,22 @@ def test_outputs_that_cannot_be(table, output, capsys, elsewhere):
     assert Path("file").read_text() == "precious"
 
 
+@pytest.mark.parametrize(
+    ("results", "found"),
+    [
+        ("file", "--results file is a file"),
+        ("out", "--results out is the folder of the prepared data"),
+        (str(REPOSITORY / "analysis/x"), "--results .*/analysis/faces/samples.png would show real faces"),
+    ],
+)
+def test_results_that_cannot_be(table, results, found, capsys, elsewhere):
+    (elsewhere / "file").write_text("precious")
+    assert main(["--source", "kaggle", "--input", str(table), "--output", "out", "--results", results]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(found, line)
+    assert [path.name for path in Path().iterdir()] == ["file"]
+
+
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read and write everything")
 def test_files_without_permission(table, tmp_path, capsys):
     secret = tmp_path / "training.csv"
@@ -429,6 +446,7 @@ def test_files_without_permission(table, tmp_path, capsys):
         ["--seed", "-1"],
         ["--seed", "one"],
         ["--count", "9"],
+        ["--count", "1000000000000"],
         ["--source", "synthetic", "--input", "x.csv"],
         ["training.zip"],
     ],
@@ -533,7 +551,19 @@ def damage_header(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"'shape': (", b"'shape': ((", 1))
 
 
+def with_array(change):
+    return lambda path: np.save(path, change(np.load(path)))
+
+
 DAMAGE = {
+    "fewer images": ("train_images.npy", with_array(lambda a: a[:-1]), r"train keypoints are \[48, 15, 2\], not \[47"),
+    "images of floats": ("val_images.npy", with_array(lambda a: a / 1.0), "val images are float64"),
+    "a name that leads away": (
+        "manifest.json",
+        lambda p: p.write_text(p.read_text().replace('"out"', '"../../x"', 1)),
+        "its name is '../../x', no folder's",
+    ),
+    "nested manifest": ("manifest.json", lambda p: p.write_text("[" * 100_000), "damaged"),
     "missing array": ("val_filled.npy", Path.unlink, r"val_filled.npy is missing.*make it with: python -m data_prep"),
     "missing manifest": ("manifest.json", Path.unlink, "manifest.json is missing"),
     "empty array": ("val_ids.npy", lambda p: p.write_bytes(b""), "damaged"),
@@ -719,6 +749,11 @@ def test_a_split_may_miss_its_size_by_less_than_the_largest_group():
     sizes = {c.name: c for c in check_prepared(splits, 20, "ffill") if c.name.endswith(": faces")}
     assert sizes["val: faces"].expected == "2, or 1 to 2"
     assert all(check.passed for check in sizes.values())
+    # Of each of two label sources: both may lack one.
+    for split in splits.values():
+        split.sources[:] = np.arange(len(split)) % 2 + 1
+    sizes = {c.name: c for c in check_prepared(splits, 20, "ffill") if c.name.endswith(": faces")}
+    assert sizes["train: faces"].expected == "16, or 16 to 20"
 
 
 def test_sizes_are_checked():

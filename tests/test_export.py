@@ -11,7 +11,7 @@ from models.backend import import_keras
 
 keras = import_keras()
 
-from models import registry  # noqa: E402  (needs Keras' backend set up first)
+from models import pretrained, registry  # noqa: E402  (needs Keras' backend set up first)
 from models.label_rules import BY_SOURCE  # noqa: E402
 from models.layers import with_spread  # noqa: E402
 
@@ -113,6 +113,7 @@ def test_litert_says_what_keras_says(saved, tmp_path, capsys):
         (("--model", "other.keras"), "is not a network of this project"),
         (("--model", "other.keras", "--output", "face.tflite"), "a .onnx file is accepted"),
         (("--model", "other.keras", "--format", "litert", "--output", "face.onnx"), "a .tflite file is accepted"),
+        (("--run", str(pretrained.default_run())), "would be among the repository's networks; name another --output"),
         (("--model", "other.keras", "--format", "litert", "--int8"), "--int8 is for --format onnx"),
     ],
 )

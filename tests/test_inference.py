@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep.faceset import DataError
 from data_prep.schema import IBUG68, KAGGLE15, KAGGLE15_FROM_IBUG68, kaggle15_from_ibug68
 from data_prep.sources import photo as limits
 from inference import crop, detectors, network, photos
@@ -381,6 +382,51 @@ def test_pixels_that_no_gray_value_follows_from(tmp_path):
             photos.read(tmp_path / "a.tif")
 
 
+def test_sixteen_bits_of_which_white_is_zero(tmp_path):
+    """As TIFF may store them (PhotometricInterpretation 0); 8 bits of that kind Pillow turns by itself."""
+    stored = np.linspace(0, 65535, 12 * 16).reshape(12, 16).astype(np.uint16)
+    Image.fromarray(stored).save(tmp_path / "a.tif", tiffinfo={262: 1})
+    content = (tmp_path / "a.tif").read_bytes()
+    tag = struct.pack("<HHIHH", 262, 3, 1, 1, 0)
+    assert content.count(tag) == 1
+    (tmp_path / "b.tif").write_bytes(content.replace(tag, struct.pack("<HHIHH", 262, 3, 1, 0, 0)))
+    np.testing.assert_array_equal(255 - photos.read(tmp_path / "b.tif").gray, photos.read(tmp_path / "a.tif").gray)
+
+
+def test_a_turned_tiff_is_not_taken_as_stored(tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    for name in ("a.tif", "a.png"):
+        picture().save(tmp_path / name, exif=exif)
+        assert photos.read(tmp_path / name).gray.shape == (40, 30)  # 30 high and 40 wide, turned
+    assert photos.read(tmp_path / "a.png", upright=False).gray.shape == (30, 40)
+    with pytest.raises(DataError, match="a.tif: .*a PNG or JPEG is accepted"):
+        photos.read(tmp_path / "a.tif", upright=False)
+
+
+def test_a_folder_in_the_way_of_a_table_leaves_no_half(run, capsys):
+    Path("out/keypoints.json").mkdir(parents=True)
+    picture().save("a.png")
+    assert run("a.png", "--whole-image") == 2
+    assert errors(capsys) == ["inference: error: out/keypoints.json is a folder, where a file would be written"]
+    assert os.listdir("out") == ["keypoints.json"]
+
+
+def test_names_that_opencv_takes_not(run, capsys):
+    picture().save("a.png")
+    name = os.fsdecode(b"m\xe9.onnx")
+    Path(name).write_bytes(b"")
+    assert run("a.png", "--detector", "yunet", "--detector-model", name) == 2
+    assert errors(capsys) == ["inference: error: m\N{REPLACEMENT CHARACTER}.onnx: a name in UTF-8 is accepted here"]
+
+
+@pytest.mark.parametrize("number", ["-1", "2147483648", "a"])
+def test_a_camera_that_cannot_be(number, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--camera", number, "--output", "out"])
+    assert "argument --camera: invalid camera value" in capsys.readouterr().err
+
+
 def test_inputs_that_name_no_photo(run, capsys, monkeypatch):
     Path("bare").mkdir()
     os.mkfifo("pipe")
@@ -465,6 +511,7 @@ def test_gray_values_reach_the_network_as_they_are(tmp_path):
     [
         ({"named": KAGGLE15.points[::-1]}, "is not of `python -m inference.export`"),
         ({"named": ()}, "is not of `python -m inference.export`"),
+        ({"named": KAGGLE15.points, "points": IBUG68.points}, "predicts [1, 68, 2] for 1 faces, not [N, K, 2]"),
         ({"first": float("nan")}, "predicts values that are no numbers"),
         (None, "is not an ONNX network"),
         ("absent", "does not exist"),
@@ -481,6 +528,12 @@ def test_an_onnx_file_that_does_not_fit(run, tmp_path, changes, message, capsys)
     (line,) = errors(capsys)
     assert message in line
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("side", [0, 9000, None, "side"])
+def test_crops_of_a_size_that_cannot_be(side):
+    with pytest.raises(DataError, match=r"a.onnx: square images \[N, H, W\] in"):
+        network.checked(Path("a.onnx"), (None, side, side), (None, 15, 2))
 
 
 def test_a_run_folder(tmp_path, monkeypatch, capsys):

@@ -235,6 +235,11 @@ def test_both_commands_on_labelled_photos(labelled, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert said.count("NME") == 6
     assert "as labelled, all faces       2 pass(es)" in said
+    monkeypatch.setattr(detectors, "haar", lambda size: lambda photo: [])
+    assert measure.main(["--photos", str(labelled), "--run", "toy"]) == 0
+    said = capsys.readouterr().out
+    assert "0 of 4 faces found" in said
+    assert said.count("NME") == 2  # of all faces as labelled
 
 
 @pytest.mark.parametrize(

@@ -283,6 +283,8 @@ BAD_FILES = {
     "UTF-16": ("training.csv", lambda t: t.encode("utf-16"), "not a table in UTF-8 text"),
     "endless line": ("training.csv", lambda t: t + "1 " * 2**20, "a line has 1,048,576 characters or more"),
     "open quote": ("training.csv", lambda t: t + '"' + "\n".join(["7" * 1000] * 1100), "field larger than field limit"),
+    # All rows up to the next quote would be one, and none of them missed.
+    "a quote too many": ("training.csv", lambda t: t.replace("\n", '\n"', 1), "a quote in line 2 does not end"),
     "an unknown suffix": ("training.txt", lambda t: t, "is not a .csv or .zip file"),
     "zip cut in half": (
         "training.zip",

@@ -1,5 +1,6 @@
 """Networks that come with the repository: what is noted of them, and that a changed one is refused."""
 
+import contextlib
 import hashlib
 
 import numpy as np
@@ -62,6 +63,16 @@ def test_a_changed_file_is_refused(run, tmp_path, monkeypatch):
     path.write_bytes(path.read_bytes() + b"!")
     with pytest.raises(DataError, match="is not the file of .*SHA256SUMS"):
         load_network(path)
+
+
+def test_a_network_damaged_anywhere_is_one_line(tmp_path):
+    whole, rng = (pretrained.WEIGHTS / "dsnt-tiny" / "model.keras").read_bytes(), np.random.default_rng(0)
+    for number in range(30):
+        content, begin = bytearray(whole), 0 if number % 2 else len(whole) - 1000  # where the archive's directory is
+        content[rng.integers(begin, len(whole))] ^= 1 << number % 8
+        (tmp_path / "model.keras").write_bytes(content)
+        with contextlib.suppress(DataError):
+            load_network(tmp_path / "model.keras")
 
 
 def test_what_is_not_accepted(run, tmp_path, monkeypatch):

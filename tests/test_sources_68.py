@@ -1,5 +1,6 @@
 """Readers of 68-point data, on tiny files written here; expected values are worked out by hand."""
 
+import contextlib
 import csv
 import io
 import zipfile
@@ -180,6 +181,7 @@ def bad_row_reads_as(root: Path, message: str) -> None:
         (5, "left", r"\(Bo_01.png\): value 'left', expected a finite number"),
         (5, "", r"\(Bo_01.png\): value ''"),
         (5, "inf", r"\(Bo_01.png\): value 'inf'"),
+        (5, "1_0", r"\(Bo_01.png\): value '1_0'"),
         (5, "1e9", r"Bo_01.png\): point 2 at .* is far outside the 40x40 image"),
         (0, "../Bo_01.png", r"file name '\.\./Bo_01.png', expected a plain name"),
         (0, "Bo_02.png", "Bo_02.png.*no such file"),
@@ -191,6 +193,14 @@ def test_a_bad_cell_is_named(tmp_path, column, value, message):
     rows[2][column] = value
     write_table(tmp_path, "training", rows)
     bad_row_reads_as(tmp_path, message)
+
+
+def test_a_quote_too_many_swallows_no_row(tmp_path):
+    root = write_layout(tmp_path)
+    path = root / "training_frames_keypoints.csv"
+    path.write_text(path.read_text().replace("Ann_Lee", '"Ann_Lee'))
+    with pytest.raises(DataError, match=r"training_frames_keypoints.csv: not a text table \(a quote in line 2 does"):
+        youtube_faces.read(root, skip_bad_rows=True)
 
 
 def test_a_short_row_is_named(tmp_path):
@@ -250,6 +260,22 @@ def test_a_damaged_zip_member_is_a_bad_row(tmp_path):
     with pytest.raises(DataError, match="Bo_01.png.*CRC"):
         youtube_faces.read(archive)
     assert len(youtube_faces.read(archive, skip_bad_rows=True).faces) == 2
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("seed", range(20))
+def test_a_zip_damaged_anywhere_is_one_line(tmp_path, method, seed):
+    """What zipfile and its decompressors raise is of many kinds."""
+    root, path = write_layout(tmp_path / "folder"), tmp_path / "faces.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for file in sorted(root.rglob("*")):
+            archive.write(file, file.relative_to(root))
+    content, rng = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    for place in rng.integers(0, len(content), 8):
+        content[place] = rng.integers(256)
+    path.write_bytes(content)
+    with contextlib.suppress(DataError):
+        youtube_faces.read(path, skip_bad_rows=True)
 
 
 def test_no_usable_row_is_an_error(tmp_path):
@@ -319,12 +345,14 @@ def test_photos_are_found_in_subfolders_in_order(tmp_path):
         write_photo(tmp_path, name, NOISE, face_points(20, 20, 40, 40))
     (tmp_path / "alone.jpg").write_bytes(b"")
     (tmp_path / "sub" / "lost.pts").write_text("")
+    (tmp_path / "sub/b.PTS").write_text("")
     source = pts_folder.read(tmp_path)
     assert source.faces.ids.tolist() == ["a.JPG", "sub/a.jpeg", "sub/b.png"]
     assert source.faces.groups.tolist() == [0, 1, 2]
     assert source.skipped == (
         "alone.jpg: no .pts file of that name",
         "sub/lost.pts: no image of that name",
+        "sub/b.PTS: another .pts file has that name",
     )
 
 
@@ -334,6 +362,7 @@ BAD_PTS = {
     "no n_points": (GOOD_PTS.replace("n_points: 68", ""), "n_points missing"),
     "no brace": (GOOD_PTS.replace("}", ""), "braces"),
     "a line less": (GOOD_PTS.replace("21.000000 21.000000\n", ""), "67 lines"),
+    "Python's number": (GOOD_PTS.replace("21.000000 21.000000", "2_1 21"), "point 0 is '2_1 21'"),
     "a word": (GOOD_PTS.replace("21.000000 21.000000", "21 up"), "point 0 is '21 up'"),
     "three numbers": (GOOD_PTS.replace("21.000000 21.000000", "21 21 1"), "point 0 is '21 21 1'"),
     "far outside": (GOOD_PTS.replace("21.000000 21.000000", "21 500"), r"point 0 at \(20, 499\)"),

@@ -1,5 +1,7 @@
 """`python -m evaluation.submission`, with networks whose predictions fit on paper."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -205,6 +207,17 @@ def test_inputs_found_in_folders_or_of_a_run_are_not_overwritten(place, tmp_path
         assert submit(place, path, "--test", str(place), "--lookup", str(place)) == 2
         assert f"--output {path} is an input" in capsys.readouterr().err
     assert [path.read_bytes() for path in inputs] == before
+
+
+def test_a_device_is_no_output_and_a_link_leads_to_the_file(place, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    assert submit(place, tmp_path / "pipe") == 2
+    assert "is a device or a pipe; a file is accepted" in capsys.readouterr().err
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "far/s.csv")
+    assert submit(place, tmp_path / "link.csv") == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "far/s.csv").read_text().startswith("RowId,Location\n")
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(place, tmp_path, capsys):

@@ -248,6 +248,12 @@ def test_seconds_end_a_video(clip, tmp_path):
     assert said.startswith("5 frame(s)")
 
 
+def test_a_name_that_looks_like_an_address(clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("12:30.mp4").write_bytes(clip.read_bytes())
+    assert next(video.frames(Path("12:30.mp4"))[0]).ndim == 3
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no video at all", "half"])
 def test_what_is_no_video_is_one_line(clip, tmp_path, content):
     path = tmp_path / "bad.mp4"

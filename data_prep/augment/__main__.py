@@ -13,6 +13,7 @@ from data_prep.faceset import DataError
 from data_prep.prepared import Prepared, embedded, load, refuse_public
 
 DPI = 110
+MOST = 50  # faces, or draws of each, on a sheet
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,8 +47,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="PNG (default: results/<name>/augmentation.png for embedded faces, "
                         "results/<name>/faces/augmentation.png for others)")  # fmt: skip
     args = parser.parse_args(argv)
-    if args.faces < 1 or args.draws < 1 or args.seed < 0:
-        parser.error("--faces and --draws must be 1 or more, --seed 0 or more")
+    if not (1 <= args.faces <= MOST and 1 <= args.draws <= MOST and args.seed >= 0):
+        parser.error(f"--faces and --draws must be 1 to {MOST}, --seed 0 or more")
     return args
 
 

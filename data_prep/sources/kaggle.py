@@ -18,7 +18,7 @@ from tqdm import tqdm
 from data_prep.faceset import DataError, FaceSet, observed
 from data_prep.schema import KAGGLE15, SECOND_SOURCE_POINTS
 from data_prep.sources import Source, sha256_of
-from data_prep.sources.kaggle_table import Table, cells_of, number_of, refuse_large, rows_of
+from data_prep.sources.kaggle_table import Table, cells_of, coordinate_of, number_of, refuse_large, rows_of
 
 SIZE = 96
 NPZ, NPZ_TABLE = "face_images.npz", "facial_keypoints.csv"
@@ -230,7 +230,7 @@ def _parse_keypoints(cells: list[str]) -> np.ndarray:
     values = []
     for name, cell in zip(KAGGLE15.columns, cells, strict=True):
         try:
-            value = float(cell) if cell.strip() else math.nan
+            value = coordinate_of(cell) if cell.strip() else math.nan
         except ValueError:
             raise ValueError(f"{name} is {cell[:20]!r}, expected a number or nothing") from None
         if not math.isnan(value) and not -SIZE / 2 <= value <= SIZE * 1.5:

@@ -108,8 +108,21 @@ class Table:
 
 def rows_of(text: io.TextIOBase) -> Iterator[list[str]]:
     """The cells of each line that is not blank."""
+    return (row for _, row in numbered_rows(text))
+
+
+def numbered_rows(text: io.TextIOBase) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each line that is not blank, with its number from 1.
+
+    csv.Error where a cell in quotes goes on in another line: a quote too many, which would swallow all up to the next.
+    """
     csv.field_size_limit(MAX_LINE)  # the default limit is 131,072
-    return (row for row in csv.reader(_lines(text)) if row)
+    reader = csv.reader(_lines(text))
+    for line, row in enumerate(reader, start=1):
+        if reader.line_num != line:
+            raise csv.Error(f"a quote in line {line} does not end there")
+        if row:
+            yield line, row
 
 
 def cells_of(row: list[str], columns: list[int]) -> list[str]:
@@ -124,6 +137,13 @@ def number_of(cell: str, column: str) -> int:
     if not (cell.isascii() and cell.isdecimal() and len(cell) <= 18):
         raise ValueError(f"{column} is {cell[:20]!r}, expected a whole number")
     return int(cell)
+
+
+def coordinate_of(cell: str) -> float:
+    """A decimal number; ValueError for what Python alone takes for one, such as 1_000."""
+    if "_" in cell or not cell.isascii():
+        raise ValueError(f"{cell[:20]!r} is no number")
+    return float(cell)
 
 
 def refuse_large(info: zipfile.ZipInfo, file: Path) -> None:

@@ -5,7 +5,6 @@ Coordinates are (x, y) in pixels, (0, 0) the centre of the top-left pixel, so th
 
 import io
 import zipfile
-import zlib
 from pathlib import Path
 
 import cv2
@@ -14,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from data_prep.faceset import DataError
 from data_prep.schema import Schema
+from data_prep.sources.kaggle_table import DAMAGED
 
 MAX_BYTES = 200_000_000  # of one file; a damaged or hostile archive may promise more than memory holds
 MAX_PIXELS = 50_000_000
@@ -37,8 +37,7 @@ def read_bytes(path: Path | zipfile.Path, name: str) -> bytes:
             data = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, KeyError):
         raise DataError(f"{name}: no such file") from None
-    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        # RuntimeError: an encrypted member or an unknown compression
+    except (*DAMAGED, OSError, ValueError) as error:
         raise DataError(f"{name}: cannot be read ({error})") from None
     if len(data) > MAX_BYTES:
         raise DataError(f"{name}: larger than {MAX_BYTES:,} bytes, the most that is read of one file")

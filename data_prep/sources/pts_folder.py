@@ -9,6 +9,7 @@ from tqdm import tqdm
 from data_prep.faceset import DataError, FaceSet
 from data_prep.schema import IBUG68, KAGGLE15, Schema, kaggle15_from_ibug68
 from data_prep.sources import Source, photo, sha256_of
+from data_prep.sources.kaggle_table import coordinate_of
 
 FORMAT = f"'n_points: {len(IBUG68)}', then {len(IBUG68)} lines 'x y' in braces"
 
@@ -74,7 +75,7 @@ def parse_pts(text: str, name: str) -> np.ndarray:
 
 def _point(row: list[str], where: str) -> list[float]:
     try:
-        point = [float(value) for value in row]
+        point = [coordinate_of(value) for value in row]
     except ValueError:
         point = []
     if len(point) != 2 or not np.isfinite(point).all():
@@ -104,6 +105,8 @@ def _pairs(root: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
     paired = {p for pair in pairs for p in pair}
     alone = [f"{_name(root, p)}: no .pts file of that name" for p in images if p not in paired]
     alone += [f"{_name(root, p)}: no image of that name" for p in points.values() if p not in paired]
+    twice = [p for p in files if p.suffix.lower() == ".pts" and p not in points.values()]
+    alone += [f"{_name(root, p)}: another .pts file has that name" for p in twice]
     return pairs, alone
 
 

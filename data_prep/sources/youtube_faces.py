@@ -12,6 +12,7 @@ from tqdm import tqdm
 from data_prep.faceset import DataError, FaceSet
 from data_prep.schema import IBUG68, KAGGLE15, Schema, kaggle15_from_ibug68
 from data_prep.sources import Source, photo, sha256_of
+from data_prep.sources.kaggle_table import DAMAGED, coordinate_of, numbered_rows
 
 FOLDERS = ("training", "test")
 LAYOUT = "training/, test/, training_frames_keypoints.csv and test_frames_keypoints.csv"
@@ -82,7 +83,7 @@ def _root(path: Path) -> Path | zipfile.Path:
         raise DataError(f"{path}: no such file or folder, expected a folder or zip with {LAYOUT}")
     try:
         top = path if path.is_dir() else zipfile.Path(_archive(path))
-    except (zipfile.BadZipFile, OSError) as error:
+    except (*DAMAGED, OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable zip ({error}), expected {LAYOUT}") from None
     places = [top, *sorted((p for p in top.iterdir() if p.is_dir()), key=lambda p: p.name)]
     found = [place for place in places if any((place / _table(folder)).is_file() for folder in FOLDERS)]
@@ -107,8 +108,8 @@ def _lines(folder: str, table: bytes) -> list[tuple[str, str, list[str]]]:
     """The table's rows after its header, each as (folder, `FILE line N`, cells)."""
     name = _table(folder)
     try:
-        reader = csv.reader(io.StringIO(table.decode("utf-8-sig"), newline=""))
-        rows = [(folder, f"{name} line {reader.line_num}", cells) for cells in reader if cells]
+        text = io.StringIO(table.decode("utf-8-sig"), newline="")
+        rows = [(folder, f"{name} line {number}", cells) for number, cells in numbered_rows(text)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{name}: not a text table ({error}), expected {COLUMNS} columns a row") from None
     if not rows or len(rows[0][2]) != COLUMNS or rows[0][2][0].lower().endswith(photo.SUFFIXES):
@@ -139,7 +140,7 @@ def _image(root: Path | zipfile.Path, identity: str, points: np.ndarray, name: s
 
 def _number(text: str, where: str) -> float:
     try:
-        value = float(text)
+        value = coordinate_of(text)
     except ValueError:
         value = np.nan
     if not np.isfinite(value):
