@@ -39,6 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f"data_prep.relatives_fit: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("data_prep.relatives_fit: stopped", file=sys.stderr)
+        return 130
     print(f"{args.output}: fitted on {len(faces)} faces of {len(np.unique(faces.groups))} people")
     return 0
 

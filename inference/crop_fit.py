@@ -45,6 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f"inference.crop_fit: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("inference.crop_fit: stopped", file=sys.stderr)
+        return 130
     return 0
 
 

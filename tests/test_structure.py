@@ -64,6 +64,15 @@ COMMANDS = (
 )
 
 
+def test_ctrl_c_is_one_line():
+    """A command that answers bad input with a line of its own does so where it is stopped, too."""
+    texts = {path: path.read_text() for floor in FLOORS for path in (ROOT / floor).rglob("*.py")}
+    commands = {path.name: text for path, text in texts.items() if "def main(" in text and "except (DataError" in text}
+    assert len(commands) > 20
+    without = {name for name, text in commands.items() if "except KeyboardInterrupt" not in text}
+    assert without == {"taught.py"}  # whose work is `models.trainer.make_run`
+
+
 @pytest.mark.parametrize("module", COMMANDS)
 def test_help_answers_without_heavy_imports(module):
     code = (
