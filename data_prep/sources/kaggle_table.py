@@ -103,6 +103,8 @@ class Table:
         if missing:
             more = ", ..." if len(missing) > 6 else ""
             raise DataError(f"{file} lacks {len(missing)} of {len(wanted)} columns: {', '.join(missing[:6])}{more}")
+        if twice := [name for name in wanted if header.count(name) > 1]:
+            raise DataError(f"{file} names the column {twice[0]} {header.count(twice[0])} times; once is accepted")
         return [header.index(name) for name in wanted]
 
 
