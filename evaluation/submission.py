@@ -28,8 +28,8 @@ from evaluation import collect
 from models import asymmetry
 from models.apply import load_network
 from models.fitting import PREDICT_BATCH
-from models.label_rules import answers
 from models.pretrained import default_run
+from models.run_output import keypoints
 from models.runs import RECORD_FILES, read_run
 from models.second_look import SecondLook
 
@@ -151,9 +151,8 @@ def mean_prediction(folders: list[Path], images: np.ndarray, source: int, mirror
     """Mean over runs of their predictions, float64 [N, K, 2] in pixels, for images uint8 [N, H, W] of one source."""
     sources, found = np.full(len(images), source), []
     for folder in folders:
-        points = answers(_predict(folder, images, mirrored), sources)
         lean = asymmetry.of_config(read_run(folder).config, {"kind": "kaggle"})
-        found.append(points + asymmetry.moves(lean, sources, points.shape[1]))
+        found.append(keypoints(_predict(folder, images, mirrored), sources, lean))
     return np.mean(found, axis=0, dtype=np.float64)
 
 

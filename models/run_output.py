@@ -30,13 +30,18 @@ def outputs(network, images: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def keypoints(outputs: np.ndarray, sources: np.ndarray, label_asymmetry: dict[int, np.ndarray] | None) -> np.ndarray:
+    """Keypoints [N, K, 2] of a network's outputs: by each row's source, with what its labels have to one side."""
+    found = answers(outputs, sources)
+    return found + asymmetry.moves(label_asymmetry or {}, sources, found.shape[1])
+
+
 def predict(network, split: Split, label_asymmetry: dict[int, np.ndarray] | None = None) -> Predictions:
     """Predictions of a network for one split, and their errors against its labels after treatment.
 
     label_asymmetry: by source, what was taken off the labels that the network learned; it is added again.
     """
-    predicted = answers(outputs(network, split.images), split.sources)
-    predicted = predicted + asymmetry.moves(label_asymmetry or {}, split.sources, predicted.shape[1])
+    predicted = keypoints(outputs(network, split.images), split.sources, label_asymmetry)
     return Predictions(
         ids=np.asarray(split.ids),
         groups=np.asarray(split.groups),
