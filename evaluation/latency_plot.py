@@ -56,6 +56,10 @@ def _read(path: Path) -> dict[str, float]:
     return found
 
 
+# Of a logarithmic axis, the numbers with a tick in every power of ten.
+COARSE, FINE = (1, 2, 5), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+
+
 def accuracy_against_time(rows: list[Row], milliseconds: dict[str, float]) -> Figure | None:
     """Test RMSE with its interval over the time for a face, each network by the variant that validated best.
 
@@ -79,7 +83,8 @@ def accuracy_against_time(rows: list[Row], milliseconds: dict[str, float]) -> Fi
                         color=colours[model])  # fmt: skip
         ax.set(xscale="log", xlabel="ms a face: ONNX Runtime, float32, one core", ylabel="RMSE (px at 96x96)",
                title="Accuracy against time: lower left is better")  # fmt: skip
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        times = [milliseconds[model] for model in chosen]
+        ax.xaxis.set_major_locator(LogLocator(subs=COARSE if max(times) > 4 * min(times) else FINE))
         ax.xaxis.set_major_formatter(ScalarFormatter())
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.margins(x=0.18, y=0.12)

@@ -28,6 +28,12 @@ CAPTIONS = {
         "RMSE of each network and recipe as a dot with a bar for its interval, best at the top",
         "RMSE of each network and recipe with its 95 % interval; the small dots are single seeds.",
     ),
+    "accuracy_against_time.png": (
+        "summary",
+        "RMSE with its interval over the milliseconds for a face, a dot for each network",
+        "RMSE over the time that one face takes on one core of the machine that measured it (results/benchmark); each "
+        "network by the recipe that validated best.",
+    ),
     "error_per_keypoint.png": (
         "keypoints",
         "RMSE of each keypoint, a row per keypoint and a mark per network",
