@@ -15,12 +15,12 @@ help:
 study: $(VENV)/study
 	$(RUN) -m evaluation.study studies/synthetic.toml --retrain
 
-# The study of real faces on a Kaggle file, and whatever of it is not done yet. Six hours on 2 cores.
+# The study of real faces on a Kaggle file, and whatever of it is not done yet. Eight hours on 2 cores.
 INPUT ?= data/raw
 kaggle: $(VENV)/study
 	$(RUN) -m evaluation.study studies/kaggle15.toml --input "$(INPUT)" --name kaggle
 
-# Everything in results/ but the benchmark, from ../shared/data: what is there is not trained again. Some twelve hours.
+# Everything in results/ but the benchmark, from ../shared/data: what is there is not trained again. Some fourteen hours.
 DATA ?= ../shared/data
 results: $(VENV)/study
 	$(RUN) -m evaluation.study studies/synthetic.toml

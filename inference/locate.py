@@ -16,7 +16,7 @@ def locate(
     matrix [2, 3] of each face. A second pass cuts the face out by the points of the first, centred, upright and as
     large as the mean face, however the detector's box lay; the answer is the mean of both. On 38 photos with labels
     (`python -m inference.measure --photos ../shared/data/photos --model models/weights/NAME/model.onnx`) the error goes
-    from 3.43 to 3.42 % of the eyes' distance with dsnt-best, from 3.57 to 3.51 with dsnt-small, from 3.91 to 3.83 with
+    from 3.43 to 3.42 % of the eyes' distance with dsnt-best, from 3.43 to 3.36 with dsnt-small, from 3.91 to 3.83 with
     dsnt-tiny; with dsnt-68, of the 15 points that both mark-ups share, from 7.22 to 7.09.
     """
     first, confidence = predicted(photos, crops, network)

@@ -190,8 +190,8 @@ def test_the_studies_of_this_project(monkeypatch):
     assert [run.name for run in synthetic.runs] == ["base-quick-none-s0", "v1-quick-none-s0", *BASELINES]
     # 2 networks x (5 seeds of quick + 1 of reference) on ffill; 2 x (3 other treatments and specialist); all networks
     # augmented or, dsnt in its 3 sizes, by its own recipe; v1 on symmetric labels; dsnt taught by itself, and 4 more
-    # seeds of it; 2 x 2 baselines; 1 applied
-    assert len(kaggle15.runs) == 2 * 6 + 2 * (3 + 1) + (len(NAMES) + 2) + 1 + 1 + 4 + 2 * 2 + 1
+    # seeds of it; 2 more seeds of either smaller size, and each for longer; 2 x 2 baselines; 1 applied
+    assert len(kaggle15.runs) == 2 * 6 + 2 * (3 + 1) + (len(NAMES) + 2) + 1 + 1 + 4 + 2 * 3 + 2 * 2 + 1
     assert kaggle15.runs[-1].name == "v1-quick-none-s0-from-synthetic"
     commands = [" ".join(one.preparation(t)) for one, t in ((synthetic.data[0], "none"), (kaggle15.data[0], "none"))]
     assert commands == [
