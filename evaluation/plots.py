@@ -104,7 +104,7 @@ def learning_curves(entries: list[Entry]) -> Figure:
             for run in panels[variant][model]:
                 loss_curve(ax, run, looks.colour(run))
             losses = [v for runs in panels[variant].values() for run in runs for v in _losses(run)]
-            ax.set(title=f"{model}\n{fill(variant, TITLE)}", xlabel="epoch", yscale="log")
+            ax.set(title=f"{model}\n{_lines(variant)}", xlabel="epoch", yscale="log")
             ax.set_ylim(min(losses) * 0.9, max(losses) * 1.1)
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -314,4 +314,9 @@ def _seeds(seeds: list[Entry]) -> str:
 
 
 def _run_title(run: Entry) -> str:
-    return f"{run.model}\n" + fill(f"{run.variant}, seed {run.config['seed']}", TITLE)
+    return f"{run.model}\n" + _lines(f"{run.variant}, seed {run.config['seed']}")
+
+
+def _lines(variant: str) -> str:
+    """A variant's words in lines that fit above a plot, broken at spaces and before `+`."""
+    return fill(variant.replace("+", " +"), TITLE).replace(" +", "+")
