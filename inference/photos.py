@@ -73,7 +73,7 @@ def shown(path: Path) -> str:
 
 
 def for_opencv(path: Path) -> str:
-    """A path as text for OpenCV and ONNX Runtime, which take UTF-8 alone. Raises DataError for any other."""
+    """A path as text for OpenCV, which takes UTF-8 alone and crashes else. Raises DataError for any other."""
     found = os.path.abspath(path)  # FFmpeg takes the start of `12:30.mp4` for a protocol
     try:
         found.encode()

@@ -279,7 +279,7 @@ def train(
     }
     with publish(output) as folder:
         write_run(folder, fitted.network, config, fitted.history, data)
-        if logs:
+        if logs and logs.is_dir():  # none where a killed training had but this left to do
             logs.rename(folder / "tensorboard")
 
 

@@ -141,6 +141,27 @@ def test_tensorboard_that_is_not_installed_is_said_at_once(data, tmp_path, capsy
     assert "needs tensorboard" in capsys.readouterr().err
 
 
+def test_logs_lie_beside_a_run_until_it_is_written(data, tmp_path):
+    beside = []
+
+    def logged(*arguments):
+        *arguments, logs, checkpoint = arguments
+        logs.mkdir()
+        (logs / "events").write_text("")
+        beside.extend(path.name for path in tmp_path.iterdir())
+        return fit(*arguments, None, checkpoint)
+
+    recipe = get_recipe("quick").with_changes(epochs=1, batch_size=16)
+    asked = (get_network("lenet5"), load(data), recipe, 0, "float32", tmp_path / "run", "python -m toy", True)
+    trainer.train(*asked, fit=logged)
+    assert beside == ["run.tensorboard"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+    assert (tmp_path / "run" / "tensorboard" / "events").is_file()
+    # A training that was killed after its last epoch has nothing more to log.
+    trainer.train(*asked, fit=lambda *arguments: fit(*arguments[:-2], None, arguments[-1]))
+    assert not (tmp_path / "run" / "tensorboard").exists()
+
+
 def test_applied_to_its_own_data_it_predicts_the_same(run, data, tmp_path):
     assert apply.main(["--run", str(run), "--data", str(data), "--output", str(tmp_path / "again")]) == 0
     again = read_run(tmp_path / "again")
